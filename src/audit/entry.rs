@@ -1,0 +1,109 @@
+//! The open record of one request.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    journal::{Place, Takes},
+    line::Ending,
+    record::{Opening, Outcome},
+    writer::Inner,
+};
+
+/// The open record of one request: the journal holds what was known when it was let through. It is closed once, with
+/// what became of it; dropped unfinished, it closes as interrupted, and so it does at the next start if this process
+/// dies. [`Audit::open_entry`](super::Audit::open_entry) alone makes one, and nothing is forwarded without one.
+#[must_use = "an entry that is dropped says that the request was interrupted"]
+pub struct Entry {
+    inner: Option<Arc<Inner>>,
+    /// The record so far, behind the word of an open frame.
+    line: Vec<u8>,
+    segment: u64,
+    began: Instant,
+    status: Option<u16>,
+    received: u64,
+    sent: u64,
+    upstream_us: Option<u64>,
+}
+
+impl Entry {
+    pub(super) fn new(inner: &Arc<Inner>, line: Vec<u8>, place: Place, opening: &Opening<'_>) -> Self {
+        Self {
+            inner: Some(inner.clone()),
+            line,
+            segment: place.segment,
+            began: opening.began,
+            status: None,
+            received: 0,
+            sent: 0,
+            upstream_us: None,
+        }
+    }
+
+    /// For measuring alone.
+    pub(super) fn of_nothing() -> Self {
+        Self { inner: None, line: Vec::new(), segment: 0, began: Instant::now(), status: None, received: 0, sent: 0, upstream_us: None }
+    }
+
+    /// The status that the caller gets.
+    pub fn status(&mut self, status: u16) {
+        self.status = Some(status);
+    }
+
+    /// How long the request's body was, so far.
+    pub fn received(&mut self, bytes: u64) {
+        self.received = bytes;
+    }
+
+    /// So many more bytes of the answer's body have gone to the caller.
+    pub fn sent(&mut self, bytes: u64) {
+        self.sent = self.sent.saturating_add(bytes);
+    }
+
+    /// How long the upstream took to answer.
+    pub fn upstream_us(&mut self, micros: u64) {
+        self.upstream_us = Some(micros);
+    }
+
+    /// All went through.
+    pub fn complete(mut self) {
+        self.end(Outcome::Completed);
+    }
+
+    /// The upstream did not answer, or broke off.
+    pub fn fail(mut self) {
+        self.end(Outcome::UpstreamError);
+    }
+
+    /// It was not forwarded after all.
+    pub(super) fn refuse(mut self, status: u16) {
+        self.status = Some(status);
+        self.end(Outcome::Refused);
+    }
+
+    fn end(&mut self, outcome: Outcome) {
+        let Some(inner) = self.inner.take() else { return };
+        let mut line = std::mem::take(&mut self.line);
+        let ending = Ending {
+            status: self.status,
+            outcome,
+            bytes_in: self.received,
+            bytes_out: self.sent,
+            upstream_us: self.upstream_us,
+            total_us: Some(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)),
+        };
+        ending.write(&mut line);
+        inner.journal.record_or_wait(line, Takes::Closing(self.segment));
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.end(Outcome::Interrupted);
+    }
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entry").field("segment", &self.segment).field("status", &self.status).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,201 @@
+//! What a journal needs done beside the requests: segments prepared, pages touched, old segments cut and removed.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime},
+};
+
+use jiff::Timestamp;
+
+use super::{AHEAD, AHEAD_FOR, AuditUnavailable, Journal, folder, tail::trouble_of};
+
+/// How often it looks without being woken.
+const LOOK: Duration = Duration::from_millis(200);
+/// How often old segments are looked for.
+const RETENTION: Duration = Duration::from_secs(5);
+/// Segments smaller than this are prepared two ahead.
+const SMALL: usize = 8 << 20;
+
+/// The keeper's thread.
+#[derive(Debug)]
+pub(in crate::audit) struct Keeper(JoinHandle<()>);
+
+/// What the keeper tells the log's owner, on its own thread.
+#[derive(Debug)]
+pub(in crate::audit) enum Notice {
+    /// A moment has passed: time for whatever is done now and then.
+    Tick,
+    /// Records were turned away from `since` on, and are taken again.
+    TakenAgain {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Old segments were removed.
+    Trimmed {
+        /// How many.
+        segments: usize,
+        /// How large they were.
+        bytes: u64,
+    },
+}
+
+/// How fast the journal grows.
+#[derive(Debug, Default)]
+struct Pace {
+    last: Option<(Instant, u64)>,
+}
+
+impl Pace {
+    /// How far ahead pages should be there, when so many bytes have been written by now.
+    fn ahead(&mut self, written: u64) -> usize {
+        let now = Instant::now();
+        let ahead = self.last.map_or(0, |(then, before)| {
+            let micros = now.duration_since(then).as_micros().max(1);
+            let bytes = u128::from(written.saturating_sub(before)) * AHEAD_FOR.as_micros() / micros;
+            usize::try_from(bytes).unwrap_or(usize::MAX)
+        });
+        self.last = Some((now, written));
+        ahead.clamp(AHEAD.0, AHEAD.1)
+    }
+}
+
+impl Keeper {
+    pub(in crate::audit) fn start(journal: Arc<Journal>, mut tell: Box<dyn FnMut(Notice) + Send>) -> std::io::Result<Self> {
+        let thread = std::thread::Builder::new().name("audit-keep".into()).spawn({
+            let journal = journal.clone();
+            move || {
+                let mut trimmed = Instant::now();
+                let mut told: Option<AuditUnavailable> = None;
+                let mut pace = Pace::default();
+                while !journal.stop.load(Ordering::Acquire) {
+                    let grown = journal.cut_retired();
+                    journal.make_ready(&mut told, &mut *tell);
+                    journal.touch_ahead(&mut pace);
+                    tell(Notice::Tick);
+                    if grown || trimmed.elapsed() >= RETENTION {
+                        trimmed = Instant::now();
+                        journal.trim(&mut *tell);
+                    }
+                    std::thread::park_timeout(LOOK);
+                }
+            }
+        })?;
+        let _ = journal.keeper.set(thread.thread().clone());
+        // What was written before is not ahead of anything: have the pages behind it touched now.
+        thread.thread().unpark();
+        Ok(Self(thread))
+    }
+
+    /// Waits for the end, which [`Journal::seal`] brings about.
+    pub(in crate::audit) fn join(self) {
+        self.0.thread().unpark();
+        let _ = self.0.join();
+    }
+}
+
+impl Journal {
+    /// Prepares the segments that come next.
+    fn make_ready(&self, told: &mut Option<AuditUnavailable>, tell: &mut dyn FnMut(Notice)) {
+        let want = if self.keeping.segment < SMALL { 2 } else { 1 };
+        loop {
+            let ordinal = {
+                let mut tail = self.tail();
+                // A record that waited may have missed the moment in which there was space again.
+                let _ = self.flush_waiting(&mut tail);
+                if tail.sealed || tail.ready.len() >= want {
+                    break;
+                }
+                tail.next_ordinal += 1;
+                tail.next_ordinal - 1
+            };
+            match self.prepare(ordinal) {
+                Ok(segment) => {
+                    segment.mapped().touch(0, AHEAD.0);
+                    let mut tail = self.tail();
+                    if tail.sealed {
+                        let _ = std::fs::remove_file(&segment.mapped().path);
+                        break;
+                    }
+                    tail.ready.push_back(segment);
+                    tail.trouble = None;
+                    let since = match self.flush_waiting(&mut tail) {
+                        Ok(()) => tail.stuck_since.take(),
+                        Err(_) => None,
+                    };
+                    drop(tail);
+                    if told.take().is_some() {
+                        tracing::info!("the audit journal has space again");
+                    }
+                    if let Some(since) = since {
+                        tell(Notice::TakenAgain { since });
+                    }
+                }
+                Err(error) => {
+                    let trouble = trouble_of(&error);
+                    if told.replace(trouble) != Some(trouble) {
+                        tracing::error!(%error, folder = %self.keeping.folder.display(), "the audit journal gets no further segment; requests are refused when the last one is full");
+                    }
+                    self.tail().trouble = Some(trouble);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Makes the pages present that frames will come to next.
+    fn touch_ahead(&self, pace: &mut Pace) {
+        let (mapped, from, to, ahead) = {
+            let tail = self.tail();
+            let mapped = tail.current.mapped().clone();
+            let ahead = pace.ahead(tail.written);
+            let to = (tail.current.at() + ahead).min(mapped.len());
+            (mapped, tail.touched.max(tail.current.at()), to, ahead)
+        };
+        if from < to {
+            mapped.touch(from, to);
+        }
+        let mut tail = self.tail();
+        if tail.current.mapped().ordinal == mapped.ordinal {
+            tail.touched = tail.touched.max(to);
+            tail.wake_at = if tail.touched == mapped.len() { usize::MAX } else { to.saturating_sub(ahead / 2) };
+        }
+    }
+
+    /// Removes segments that are too old, or too many; never one that is still needed.
+    fn trim(&self, tell: &mut dyn FnMut(Notice)) {
+        let Ok(files) = folder::segments(&self.keeping.folder) else { return };
+        let (current, oldest_open) = {
+            let tail = self.tail();
+            let current = tail.current.mapped().ordinal;
+            (current, tail.opens.oldest().unwrap_or(current))
+        };
+        let needed = current.min(oldest_open).min(self.shipping_from.load(Ordering::Acquire));
+        let sizes: Vec<u64> = files.iter().map(|(_, path)| folder::size(path)).collect();
+        let mut total: u64 = sizes.iter().sum();
+        let (mut segments, mut bytes) = (0, 0);
+        for ((ordinal, path), size) in files.iter().zip(&sizes) {
+            if *ordinal >= needed || !(total > self.keeping.max_size || older(path, self.keeping.keep)) {
+                break;
+            }
+            if std::fs::remove_file(path).is_err() {
+                break;
+            }
+            total -= size;
+            segments += 1;
+            bytes += size;
+        }
+        let full: Vec<u64> = files.iter().zip(&sizes).skip(segments).filter(|((n, _), _)| *n < current).map(|(_, size)| *size).collect();
+        self.bytes.store(full.iter().sum(), Ordering::Relaxed);
+        self.segments.store(full.len() as u64 + 1, Ordering::Relaxed);
+        if segments > 0 {
+            tell(Notice::Trimmed { segments, bytes });
+        }
+    }
+}
+
+/// Whether the file was last written to longer ago than `keep`. No clock that went back makes a file old.
+fn older(path: &std::path::Path, keep: Duration) -> bool {
+    let written = std::fs::metadata(path).and_then(|meta| meta.modified());
+    written.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > keep))
+}

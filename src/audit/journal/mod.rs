@@ -1,0 +1,254 @@
+//! The journal on disk: segments that are ready before they are needed, frames that are whole or not there.
+//!
+//! [`Journal::open_frame`] and [`Journal::record`] are called by serving threads and do no I/O: under one short lock
+//! they number, chain and copy. The [`keeper`] prepares segments, touches pages ahead, cuts and removes old segments;
+//! the [`sync`] thread flushes for `durability: disk`.
+
+pub(super) mod folder;
+#[cfg(test)]
+pub(super) mod forge;
+mod frame;
+mod keeper;
+mod open;
+pub(super) mod scan;
+mod segment;
+mod sync;
+mod tail;
+
+pub(super) use frame::{FrameKind, NAME_MAX, OPEN_WORD};
+pub(super) use keeper::{Keeper, Notice};
+pub(super) use open::Recovery;
+pub(super) use sync::Syncer;
+pub(super) use tail::Takes;
+use tail::{Tail, Waiting, fields};
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    thread::Thread,
+    time::Duration,
+};
+
+use super::error::AuditUnavailable;
+use crate::settings::Durability;
+use folder::Lock;
+
+/// How far ahead of the next frame pages are made present, in bytes: at least, and at most. An idle sidecar holds few;
+/// a busy one has what it writes in [`AHEAD_FOR`], which at 50,000 requests a second is all of it.
+const AHEAD: (usize, usize) = (256 << 10, 4 << 20);
+const AHEAD_FOR: Duration = Duration::from_millis(50);
+/// A segment is no smaller than this: the longest frame must fit.
+const SEGMENT_MIN: usize = 512 << 10;
+/// Longer than most frames.
+const USUAL: usize = 2 << 10;
+/// Events that may wait for space. Closings wait without a bound of their own: there are no more than requests.
+const WAITING_EVENTS: usize = 10_000;
+
+/// How a journal is kept.
+#[derive(Debug, Clone)]
+pub(super) struct Keeping {
+    pub(super) folder: PathBuf,
+    pub(super) sidecar: String,
+    pub(super) segment: usize,
+    pub(super) keep: Duration,
+    pub(super) max_size: u64,
+    pub(super) durability: Durability,
+    /// How many bytes may be there that nobody has shipped; `None` where nobody ships.
+    pub(super) backlog: Option<u64>,
+    /// How long to wait for another process to let go of it.
+    pub(super) patience: Duration,
+}
+
+/// A journal, open for writing.
+#[derive(Debug)]
+pub(super) struct Journal {
+    pub(super) keeping: Keeping,
+    tail: Mutex<Tail>,
+    keeper: std::sync::OnceLock<Thread>,
+    /// Where in [`Tail::written`]'s count shipping has got to.
+    shipped_to: AtomicI64,
+    /// Oldest segment that shipping still needs; `u64::MAX` where nobody ships.
+    pub(super) shipping_from: AtomicU64,
+    /// Of the segments before the one that is written to.
+    pub(super) bytes: AtomicU64,
+    /// That one included.
+    pub(super) segments: AtomicU64,
+    stop: AtomicBool,
+    _lock: Lock,
+}
+
+/// Where an open frame stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// In which segment.
+    pub(super) segment: u64,
+    /// When this much of the journal is on disk, so is the frame.
+    pub(super) written: u64,
+}
+
+/// Where the journal ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct End {
+    pub(super) segment: u64,
+    pub(super) at: u64,
+    pub(super) written: u64,
+    pub(super) seq: u64,
+}
+
+impl Journal {
+    /// Writes what is known of a request that is about to be forwarded. `line` begins with [`OPEN_WORD`].
+    pub(super) fn open_frame(&self, line: &[u8]) -> Result<Place, AuditUnavailable> {
+        let mut tail = self.tail();
+        self.flush_waiting(&mut tail)?;
+        self.check_backlog(&tail)?;
+        self.put(&mut tail, FrameKind::Open, line)?;
+        let segment = tail.current.mapped().ordinal;
+        tail.opens.opened(segment);
+        Ok(Place { segment, written: tail.written })
+    }
+
+    /// Numbers, chains and writes a record. `line` has all its fields and no closing brace; on failure it is as it was.
+    pub(super) fn record(&self, line: &mut Vec<u8>, takes: Takes) -> Result<u64, AuditUnavailable> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(fields(line));
+        let mut tail = self.tail();
+        self.flush_waiting(&mut tail)?;
+        match takes {
+            Takes::WithinBacklog => self.check_backlog(&tail)?,
+            Takes::Always | Takes::Closing(_) => {}
+        }
+        self.seal_and_put(&mut tail, line, &mut hasher, takes.closes())?;
+        Ok(tail.written)
+    }
+
+    /// The same, for a record that has to be written whenever that is possible again.
+    pub(super) fn record_or_wait(&self, mut line: Vec<u8>, takes: Takes) {
+        if self.record(&mut line, takes).is_ok() {
+            return;
+        }
+        let mut tail = self.tail();
+        let closes = takes.closes();
+        if closes.is_none() {
+            if tail.waiting_events >= WAITING_EVENTS {
+                tracing::error!("too many events wait for space in the audit journal; one was dropped");
+                return;
+            }
+            tail.waiting_events += 1;
+        }
+        tail.waiting.push_back(Waiting { line, closes });
+    }
+
+    /// Where the journal ends now.
+    pub(super) fn end(&self) -> End {
+        let tail = self.tail();
+        End { segment: tail.current.mapped().ordinal, at: tail.current.at() as u64, written: tail.written, seq: tail.seq }
+    }
+
+    /// Number and hash of the last record.
+    pub(super) fn last(&self) -> (u64, [u8; 64]) {
+        let tail = self.tail();
+        (tail.seq, tail.prev)
+    }
+
+    /// Records written by this process, entries open, and why there is no space, if there is none.
+    pub(super) fn counts(&self) -> (u64, u64, Option<AuditUnavailable>) {
+        let tail = self.tail();
+        let room = tail.current.fits(USUAL) || !tail.ready.is_empty();
+        let stuck = if tail.sealed { Some(AuditUnavailable::Closed) } else { tail.trouble.filter(|_| !room) };
+        let stuck = stuck.or_else(|| self.check_backlog(&tail).err());
+        (tail.records, tail.opens.total(), stuck)
+    }
+
+    /// Shipping stands at `place`, a segment and where in it.
+    pub(super) fn shipping_stands_at(&self, place: (u64, u64)) {
+        let end = self.end();
+        let left = bytes_between(&self.keeping.folder, place, end);
+        let to = i64::try_from(end.written).unwrap_or(i64::MAX).saturating_sub(i64::try_from(left).unwrap_or(i64::MAX));
+        self.shipped_to.store(to, Ordering::Relaxed);
+    }
+
+    /// Shipping has got further by so many bytes of frames.
+    pub(super) fn shipped_further(&self, bytes: u64) {
+        self.shipped_to.fetch_add(i64::try_from(bytes).unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+
+    /// Bytes that wait for shipping.
+    pub(super) fn backlog(&self) -> u64 {
+        let tail = self.tail();
+        self.backlog_of(&tail)
+    }
+
+    /// Writes no more, and cuts the last segment to what was used of it.
+    pub(super) fn seal(&self) {
+        self.stop.store(true, Ordering::Release);
+        let mut tail = self.tail();
+        if tail.sealed {
+            return;
+        }
+        if let Err(stuck) = self.flush_waiting(&mut tail) {
+            tracing::error!(%stuck, records = tail.waiting.len(), "audit records that found no space are lost; requests among them read as interrupted");
+        }
+        tail.sealed = true;
+        for unused in tail.ready.drain(..) {
+            let _ = std::fs::remove_file(&unused.mapped().path);
+        }
+        let used = tail.current.at();
+        let mapped = tail.current.mapped().clone();
+        drop(tail);
+        self.cut_retired();
+        if let Err(error) = mapped.cut(used).and_then(|()| mapped.sync()) {
+            tracing::warn!(%error, "the audit journal's last segment could not be flushed");
+        }
+    }
+
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_backlog(&self, tail: &Tail) -> Result<(), AuditUnavailable> {
+        match self.keeping.backlog {
+            Some(limit) if self.backlog_of(tail) > limit => Err(AuditUnavailable::Backlog),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn backlog_of(&self, tail: &Tail) -> u64 {
+        let written = i64::try_from(tail.written).unwrap_or(i64::MAX);
+        u64::try_from(written.saturating_sub(self.shipped_to.load(Ordering::Relaxed))).unwrap_or(0)
+    }
+
+    /// Cuts the segments that are full to what was used of them; whether there were any.
+    fn cut_retired(&self) -> bool {
+        let (retired, _let_go) = {
+            let mut tail = self.tail();
+            let unsynced = match self.keeping.durability {
+                // Nobody flushes: what waits for it here would stay mapped and open for ever.
+                Durability::Process => std::mem::take(&mut tail.unsynced),
+                Durability::Disk => Vec::new(),
+            };
+            (std::mem::take(&mut tail.retired), unsynced)
+        };
+        let any = !retired.is_empty();
+        for (mapped, used) in retired {
+            if let Err(error) = mapped.cut(used) {
+                tracing::warn!(%error, segment = mapped.ordinal, "an audit segment could not be cut to its length");
+            }
+            self.bytes.fetch_add(used as u64, Ordering::Relaxed);
+        }
+        any
+    }
+}
+
+/// What waits at `folder` for shipping behind a place, in bytes: from `at` of segment `segment` to `end`.
+pub(super) fn bytes_between(folder: &Path, (segment, at): (u64, u64), end: End) -> u64 {
+    if segment == end.segment {
+        return end.at.saturating_sub(at);
+    }
+    let Ok(files) = folder::segments(folder) else { return 0 };
+    let between: u64 =
+        files.iter().filter(|(ordinal, _)| *ordinal >= segment && *ordinal < end.segment).map(|(_, path)| folder::size(path)).sum();
+    (between + end.at).saturating_sub(at)
+}

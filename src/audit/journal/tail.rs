@@ -1,0 +1,250 @@
+//! The end of a journal: where the next frame goes, what it is chained to, and what waits for space.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
+
+use jiff::Timestamp;
+
+use super::{
+    Journal, OPEN_WORD, SEGMENT_MIN,
+    frame::{FrameKind, Header, span},
+    segment::{self, Mapped, SegmentWriter},
+};
+use crate::{
+    audit::{chain, error::AuditUnavailable},
+    settings::Durability,
+};
+
+/// Where the next frame goes, and what it is chained to.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) current: SegmentWriter,
+    pub(super) ready: VecDeque<SegmentWriter>,
+    pub(super) next_ordinal: u64,
+    /// Full segments that the keeper has to cut.
+    pub(super) retired: Vec<(Arc<Mapped>, usize)>,
+    /// Full segments that have not been flushed.
+    pub(super) unsynced: Vec<Arc<Mapped>>,
+    pub(super) seq: u64,
+    pub(super) prev: [u8; 64],
+    pub(super) opens: Opens,
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) waiting_events: usize,
+    /// Bytes of frames since this process opened the journal.
+    pub(super) written: u64,
+    pub(super) records: u64,
+    /// The keeper is woken when the next frame goes beyond this.
+    pub(super) wake_at: usize,
+    pub(super) touched: usize,
+    /// Why there is no further segment.
+    pub(super) trouble: Option<AuditUnavailable>,
+    /// Since when frames have been turned away for that.
+    pub(super) stuck_since: Option<Timestamp>,
+    pub(super) sealed: bool,
+}
+
+/// A record that found no space.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) line: Vec<u8>,
+    pub(super) closes: Option<u64>,
+}
+
+/// How many open frames each segment holds, oldest segment first.
+#[derive(Debug, Default)]
+pub(super) struct Opens(pub(super) VecDeque<(u64, u64)>);
+
+/// What a record is written in spite of.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::audit) enum Takes {
+    /// Not if too much waits for shipping.
+    WithinBacklog,
+    /// However much waits.
+    Always,
+    /// However much waits; it closes an open frame in this segment.
+    Closing(u64),
+}
+
+impl Journal {
+    /// What found no space earlier comes first.
+    pub(super) fn flush_waiting(&self, tail: &mut Tail) -> Result<(), AuditUnavailable> {
+        while let Some(mut waiting) = tail.waiting.pop_front() {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(fields(&waiting.line));
+            if let Err(stuck) = self.seal_and_put(tail, &mut waiting.line, &mut hasher, waiting.closes) {
+                tail.waiting.push_front(waiting);
+                return Err(stuck);
+            }
+            if waiting.closes.is_none() {
+                tail.waiting_events = tail.waiting_events.saturating_sub(1);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn seal_and_put(
+        &self,
+        tail: &mut Tail,
+        line: &mut Vec<u8>,
+        hasher: &mut blake3::Hasher,
+        closes: Option<u64>,
+    ) -> Result<(), AuditUnavailable> {
+        let unsealed = line.len();
+        let hash = chain::seal(line, hasher, tail.seq + 1, &tail.prev);
+        if let Err(stuck) = self.put(tail, FrameKind::Record, fields(line)) {
+            line.truncate(unsealed);
+            return Err(stuck);
+        }
+        tail.seq += 1;
+        tail.prev = hash;
+        tail.records += 1;
+        if let Some(segment) = closes {
+            tail.opens.closed(segment);
+        }
+        Ok(())
+    }
+
+    pub(super) fn put(&self, tail: &mut Tail, kind: FrameKind, payload: &[u8]) -> Result<(), AuditUnavailable> {
+        if tail.sealed {
+            return Err(AuditUnavailable::Closed);
+        }
+        if !tail.current.fits(payload.len()) {
+            self.next_segment(tail)?;
+        }
+        if !tail.current.put(kind, payload) {
+            tracing::error!(bytes = payload.len(), "an audit record is longer than a segment");
+            return Err(AuditUnavailable::Broken);
+        }
+        tail.written += span(payload.len()) as u64;
+        if tail.current.at() > tail.wake_at {
+            tail.wake_at = usize::MAX;
+            self.wake_keeper();
+        }
+        Ok(())
+    }
+
+    pub(super) fn next_segment(&self, tail: &mut Tail) -> Result<(), AuditUnavailable> {
+        let next = match tail.ready.pop_front() {
+            Some(next) => next,
+            None => match tail.trouble {
+                Some(trouble) => return Err(self.turned_away(tail, trouble)),
+                // The keeper was overtaken: better one slow request than one refused.
+                None => match self.prepare(tail.next_ordinal) {
+                    Ok(next) => {
+                        tail.next_ordinal += 1;
+                        next
+                    }
+                    Err(error) => return Err(self.turned_away(tail, trouble_of(&error))),
+                },
+            },
+        };
+        tail.begin(next, &self.keeping.sidecar);
+        self.segments.fetch_add(1, Ordering::Relaxed);
+        self.wake_keeper();
+        Ok(())
+    }
+
+    pub(super) fn turned_away(&self, tail: &mut Tail, trouble: AuditUnavailable) -> AuditUnavailable {
+        tail.trouble = Some(trouble);
+        tail.stuck_since.get_or_insert_with(Timestamp::now);
+        self.wake_keeper();
+        trouble
+    }
+
+    pub(super) fn wake_keeper(&self) {
+        if let Some(thread) = self.keeper.get() {
+            thread.unpark();
+        }
+    }
+
+    /// A new segment. Where its full size is not to be had, a smaller one.
+    pub(super) fn prepare(&self, ordinal: u64) -> std::io::Result<SegmentWriter> {
+        let path = segment::file_name(&self.keeping.folder, ordinal);
+        let segment = create_fitting(path, ordinal, self.keeping.segment)?;
+        if self.keeping.durability == Durability::Disk {
+            // The name has to survive a power cut as well as what is written under it.
+            rustix::fs::fsync(std::fs::File::open(&self.keeping.folder)?)?;
+        }
+        Ok(segment)
+    }
+}
+
+impl Tail {
+    /// Makes `next` the segment that is written to.
+    pub(super) fn begin(&mut self, mut next: SegmentWriter, sidecar: &str) {
+        let ordinal = next.mapped().ordinal;
+        next.begin(&Header {
+            ordinal,
+            first_seq: self.seq + 1,
+            oldest_open: self.opens.oldest().unwrap_or(ordinal),
+            created_ms: u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
+            prev: self.prev,
+            sidecar: sidecar.to_owned(),
+        });
+        self.touched = next.at();
+        self.wake_at = 0;
+        let full = std::mem::replace(&mut self.current, next);
+        self.retired.push((full.mapped().clone(), full.at()));
+        self.unsynced.push(full.mapped().clone());
+    }
+}
+
+impl Takes {
+    pub(super) const fn closes(self) -> Option<u64> {
+        match self {
+            Self::Closing(segment) => Some(segment),
+            Self::WithinBacklog | Self::Always => None,
+        }
+    }
+}
+
+impl Opens {
+    pub(super) fn opened(&mut self, segment: u64) {
+        match self.0.back_mut() {
+            Some((last, count)) if *last == segment => *count += 1,
+            Some(_) | None => self.0.push_back((segment, 1)),
+        }
+    }
+
+    pub(super) fn closed(&mut self, segment: u64) {
+        if let Some((_, count)) = self.0.iter_mut().rev().find(|(ordinal, _)| *ordinal == segment) {
+            *count = count.saturating_sub(1);
+        }
+        while self.0.front().is_some_and(|(_, count)| *count == 0) {
+            self.0.pop_front();
+        }
+    }
+
+    pub(super) fn oldest(&self) -> Option<u64> {
+        self.0.front().map(|(segment, _)| *segment)
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.0.iter().map(|(_, count)| count).sum()
+    }
+}
+
+/// The JSON of a line that may still have the word of an open frame before it.
+pub(super) fn fields(line: &[u8]) -> &[u8] {
+    line.strip_prefix(OPEN_WORD).unwrap_or(line)
+}
+
+pub(super) fn trouble_of(error: &std::io::Error) -> AuditUnavailable {
+    match error.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => AuditUnavailable::Full,
+        _ => AuditUnavailable::Broken,
+    }
+}
+
+pub(super) fn create_fitting(path: PathBuf, ordinal: u64, size: usize) -> std::io::Result<SegmentWriter> {
+    let mut size = size;
+    loop {
+        match SegmentWriter::create(path.clone(), ordinal, size) {
+            Err(error) if trouble_of(&error) == AuditUnavailable::Full && size / 2 >= SEGMENT_MIN => size /= 2,
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What was done, written down before it is done, chained, and shipped.
+//!
+//! `proxy` opens an [`Entry`] for each request before it goes upstream and closes it after; `lifecycle`, `admin` and
+//! `cli` record [`Event`]s. A record is in the journal when a call returns. Readers take a [`LogSource`].
+
+mod chain;
+mod checkpoint;
+mod entry;
+mod error;
+mod event;
+mod export;
+mod flood;
+mod journal;
+mod line;
+mod mark;
+mod read;
+mod record;
+mod ship;
+mod stats;
+mod stream;
+mod terminal;
+mod upkeep;
+mod usage;
+mod verify;
+mod writer;
+
+pub use checkpoint::{CheckpointKey, CheckpointMark};
+pub use entry::Entry;
+pub use error::{AuditError, AuditUnavailable};
+pub use event::Event;
+pub use export::{Format, export};
+pub use read::{Filter, Line, LogSource, Order, Page, follow, read};
+pub use record::{Concerned, Decision, Kind, Opening, Outcome, Record, Standing};
+pub use stats::{AuditStats, ShippingStats};
+pub use stream::stream_warnings;
+pub use terminal::printable;
+pub use usage::{AccountUsage, KeyUsage, KnownKey, KnownShare, ShareUsage, SubjectUsage, Usage, UsageQuestion, usage};
+pub use verify::{BROKEN_MAX, Broken, ChainSummary, Verification, verify};
+pub use writer::{Audit, Writer, in_use};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! Lines of the log, one after the other, from wherever they are.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom},
+    path::{Path, PathBuf},
+};
+
+use super::{LogSource, Order, journal::JournalFeed, stream::StreamFeed};
+use crate::audit::{error::AuditError, journal::folder};
+
+/// Longest line of a file that is read; a longer one is no record.
+const LINE_MAX: u64 = 1 << 20;
+const BLOCK: usize = 256 << 10;
+
+/// A way to get at lines.
+#[derive(Debug)]
+pub(in crate::audit) enum Feed {
+    Journal(Box<JournalFeed>),
+    Stream(StreamFeed),
+    File(FileFeed),
+    Backwards(BackwardsFeed),
+    Merged(Merged),
+}
+
+/// Several feeds as one, by the time of their records.
+#[derive(Debug)]
+pub(in crate::audit) struct Merged {
+    feeds: Vec<(Feed, Option<Vec<u8>>)>,
+    order: Order,
+}
+
+/// A file, line by line.
+#[derive(Debug)]
+pub(in crate::audit) struct FileFeed {
+    path: PathBuf,
+    reader: BufReader<File>,
+}
+
+/// A file, line by line from its end.
+#[derive(Debug)]
+pub(in crate::audit) struct BackwardsFeed {
+    path: PathBuf,
+    file: File,
+    /// What lies before this has not been read.
+    at: u64,
+    held: Vec<u8>,
+}
+
+impl Feed {
+    /// All lines of `source`; those before `since_ms` may be left out.
+    pub(in crate::audit) async fn open(source: &LogSource, order: Order, since_ms: Option<i64>) -> Result<Self, AuditError> {
+        let feeds = match source {
+            LogSource::Journal(path) => {
+                if !path.is_dir() {
+                    return Err(AuditError::NoJournal { path: path.clone() });
+                }
+                let operators = path.join(folder::OPERATORS);
+                let mut feeds = vec![Self::Journal(Box::new(JournalFeed::open(path, order, since_ms)?))];
+                if operators.is_dir() {
+                    feeds.push(Self::Journal(Box::new(JournalFeed::open(&operators, order, since_ms)?)));
+                }
+                feeds
+            }
+            LogSource::Stream(stream) => StreamFeed::all(stream, order, since_ms).await?.into_iter().map(Self::Stream).collect(),
+            LogSource::File(path) => vec![match order {
+                Order::OldestFirst => Self::File(FileFeed::open(path)?),
+                Order::NewestFirst => Self::Backwards(BackwardsFeed::open(path)?),
+            }],
+        };
+        Self::merged(feeds, order).await
+    }
+
+    async fn merged(mut feeds: Vec<Self>, order: Order) -> Result<Self, AuditError> {
+        if feeds.len() == 1
+            && let Some(only) = feeds.pop()
+        {
+            return Ok(only);
+        }
+        let mut heads = Vec::with_capacity(feeds.len());
+        for mut feed in feeds {
+            let mut line = Vec::new();
+            let head = Box::pin(feed.next(&mut line)).await?.then_some(line);
+            heads.push((feed, head));
+        }
+        Ok(Self::Merged(Merged { feeds: heads, order }))
+    }
+
+    /// Puts the next line into `line`; `false` if there is none (yet).
+    pub(in crate::audit) async fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, AuditError> {
+        line.clear();
+        match self {
+            Self::Journal(feed) => feed.next(line),
+            Self::Stream(feed) => feed.next(line).await,
+            Self::File(feed) => feed.next(line),
+            Self::Backwards(feed) => feed.next(line),
+            Self::Merged(merged) => Box::pin(merged.next(line)).await,
+        }
+    }
+}
+
+impl Merged {
+    async fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, AuditError> {
+        let order = self.order;
+        // A feed that had nothing may have something by now.
+        for (feed, head) in self.feeds.iter_mut().filter(|(_, head)| head.is_none()) {
+            let mut fresh = Vec::new();
+            if feed.next(&mut fresh).await? {
+                *head = Some(fresh);
+            }
+        }
+        let with_head = self.feeds.iter_mut().filter(|(_, head)| head.is_some());
+        let time = |head: &Option<Vec<u8>>| head.as_deref().and_then(time_of).map(<[u8]>::to_vec);
+        let next = match order {
+            Order::OldestFirst => with_head.min_by_key(|(_, head)| time(head)),
+            Order::NewestFirst => with_head.max_by_key(|(_, head)| time(head)),
+        };
+        let Some((feed, head)) = next else { return Ok(false) };
+        if let Some(mut taken) = head.take() {
+            std::mem::swap(line, &mut taken);
+            if feed.next(&mut taken).await? {
+                *head = Some(taken);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The time of a record, by its place in the line; such times sort as text.
+fn time_of(line: &[u8]) -> Option<&[u8]> {
+    line.get(33..)?.strip_prefix(b"\",\"time\":\"")?.get(..24)
+}
+
+impl FileFeed {
+    fn open(path: &Path) -> Result<Self, AuditError> {
+        let file = File::open(path).map_err(|cause| AuditError::Io { path: path.to_owned(), cause })?;
+        Ok(Self { path: path.to_owned(), reader: BufReader::with_capacity(BLOCK, file) })
+    }
+
+    fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, AuditError> {
+        let io = |cause| AuditError::Io { path: self.path.clone(), cause };
+        loop {
+            let got = (&mut self.reader).take(LINE_MAX).read_until(b'\n', line).map_err(io)?;
+            if got == 0 {
+                return Ok(false);
+            }
+            if line.last() == Some(&b'\n') {
+                line.pop();
+            }
+            if !line.is_empty() {
+                return Ok(true);
+            }
+        }
+    }
+}
+
+impl BackwardsFeed {
+    fn open(path: &Path) -> Result<Self, AuditError> {
+        let io = |cause| AuditError::Io { path: path.to_owned(), cause };
+        let mut file = File::open(path).map_err(io)?;
+        let at = file.seek(SeekFrom::End(0)).map_err(io)?;
+        Ok(Self { path: path.to_owned(), file, at, held: Vec::new() })
+    }
+
+    fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, AuditError> {
+        let io = |cause| AuditError::Io { path: self.path.clone(), cause };
+        loop {
+            if self.held.last() == Some(&b'\n') {
+                self.held.pop();
+                continue;
+            }
+            if let Some(begin) = memchr::memrchr(b'\n', &self.held) {
+                line.extend_from_slice(self.held.get(begin + 1..).unwrap_or_default());
+                self.held.truncate(begin);
+                return Ok(true);
+            }
+            if self.at == 0 || self.held.len() as u64 > LINE_MAX {
+                std::mem::swap(line, &mut self.held);
+                self.held.clear();
+                return Ok(!line.is_empty());
+            }
+            let from = self.at.saturating_sub(BLOCK as u64);
+            let mut block = vec![0u8; usize::try_from(self.at - from).unwrap_or(0)];
+            self.file.seek(SeekFrom::Start(from)).and_then(|_| self.file.read_exact(&mut block)).map_err(io)?;
+            block.extend_from_slice(&self.held);
+            self.held = block;
+            self.at = from;
+        }
+    }
+}

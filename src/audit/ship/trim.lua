@@ -1,0 +1,7 @@
+-- Removes entries that are older than ARGV[1] milliseconds by the server's own clock, which their ids are of. KEYS: stream.
+local now = redis.call('TIME')
+local oldest = tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000) - tonumber(ARGV[1])
+if oldest <= 0 then
+  return 0
+end
+return redis.call('XTRIM', KEYS[1], 'MINID', '~', string.format('%.0f', oldest))

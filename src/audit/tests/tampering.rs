@@ -1,0 +1,184 @@
+//! Logs that somebody has edited.
+
+use super::*;
+
+/// One way to tamper with a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tampering {
+    /// A value is changed, the hash left.
+    Edit,
+    /// A value is changed, and the record's hash made to fit.
+    EditAndHash,
+    Drop,
+    Swap,
+    Repeat,
+    /// A record of one's own, with a fitting hash, between two others.
+    Insert,
+    /// A line that is no record.
+    InsertNoise,
+    /// Everything from here on goes.
+    Truncate,
+}
+
+const WAYS: [Tampering; 8] = [
+    Tampering::Edit,
+    Tampering::EditAndHash,
+    Tampering::Drop,
+    Tampering::Swap,
+    Tampering::Repeat,
+    Tampering::Insert,
+    Tampering::InsertNoise,
+    Tampering::Truncate,
+];
+
+fn edited(line: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8(line.to_vec()).unwrap();
+    let changed = text.replace("\"subject\":\"zoe@", "\"subject\":\"eve@");
+    assert_ne!(text, changed);
+    changed.into_bytes()
+}
+
+/// The line with number and hashes anew.
+fn resealed(line: &[u8], seq: u64, prev: &[u8; 64]) -> Vec<u8> {
+    let fields = line.windows(7).rposition(|w| w == b",\"seq\":").unwrap();
+    let mut line = line[..fields].to_vec();
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&line);
+    chain::seal(&mut line, &mut hasher, seq, prev);
+    line
+}
+
+fn tamper(lines: &mut Vec<Vec<u8>>, way: Tampering, at: usize) {
+    let seal = chain::Seal::read(&lines[at]).unwrap();
+    let (seq, prev) = (seal.seq, *seal.prev);
+    match way {
+        Tampering::Edit => lines[at] = edited(&lines[at]),
+        Tampering::EditAndHash => lines[at] = resealed(&edited(&lines[at]), seq, &prev),
+        Tampering::Drop => {
+            lines.remove(at);
+        }
+        Tampering::Swap => lines.swap(at, at + 1),
+        Tampering::Repeat => lines.insert(at, lines[at].clone()),
+        Tampering::Insert => lines.insert(at, resealed(&edited(&lines[at]), seq, &prev)),
+        Tampering::InsertNoise => lines.insert(at, b"{\"id\":\"x\"}".to_vec()),
+        Tampering::Truncate => lines.truncate(at),
+    }
+}
+
+#[test]
+fn every_kind_of_tampering_is_found_and_named() {
+    let ground = Ground::new();
+    let audit = ground.open();
+    write(&audit, 0..400);
+    now(audit.close());
+    drop(audit);
+    let lines = journal::forge::lines(&ground.last_segment());
+    assert_eq!(lines.len(), 400);
+    let file = ground._folder.path().join("export.jsonl");
+    let mut place = 17usize;
+    for round in 0..20 {
+        for way in WAYS {
+            place = (place * 31 + 7 * round + 1) % 396;
+            let at = place + 2;
+            let named = |found: &Verification, what: &str| {
+                assert!(!found.ok, "{way:?} at {at} was not found in the {what}");
+                let near = |seq: u64| (at as u64).saturating_sub(1) <= seq && seq <= at as u64 + 3;
+                let named = found.broken.iter().any(|b| b.seq.is_none_or(near) || way == Tampering::Truncate);
+                assert!(named, "{way:?} at {at} in the {what}: {:?}", found.broken);
+            };
+            let mut tampered = lines.clone();
+            tamper(&mut tampered, way, at);
+            // In a journal, whose frames were made to fit.
+            let forged = ground.crashed();
+            journal::forge::rewrite(&forged.last_segment(), &tampered);
+            named(&forged.verified(), "journal");
+            // In an export.
+            let mut text: Vec<u8> = tampered.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect();
+            if way == Tampering::Truncate {
+                // A file has no mark beside it; what is found is a line that is not whole.
+                text.truncate(text.len() - 1 - (place % 300 + 1));
+            }
+            fs::write(&file, &text).unwrap();
+            named(&now(verify(&LogSource::File(file.clone()), None, &mut |_| {})).unwrap(), "export");
+        }
+    }
+}
+
+#[test]
+fn a_segment_that_is_missing_or_moved_is_found() {
+    let ground = Ground::new();
+    let audit = ground.open();
+    write(&audit, 0..6000);
+    now(audit.close());
+    drop(audit);
+    let files = journal::folder::segments(ground.journal()).unwrap();
+    assert!(files.len() > 4);
+    let without = |gone: usize| {
+        let copy = ground.crashed();
+        fs::remove_file(copy.journal().join(files[gone].1.file_name().unwrap())).unwrap();
+        copy.verified()
+    };
+    assert!(without(0).ok, "what retention does is no tampering");
+    assert!(!without(2).ok);
+    assert!(!without(files.len() - 1).ok, "the end was cut off");
+    let moved = ground.crashed();
+    fs::rename(&files[1].1, ground.journal().join("x")).unwrap();
+    fs::copy(ground.journal().join("x"), moved.journal().join(files[2].1.file_name().unwrap())).unwrap();
+    assert!(!moved.verified().ok);
+}
+
+// ===== checkpoints =====
+
+fn key_file(folder: &Path, name: &str, seed: u8) -> std::path::PathBuf {
+    use ed25519_dalek::pkcs8::EncodePrivateKey as _;
+    let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
+    let path = folder.join(name);
+    fs::write(&path, key.to_pkcs8_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF).unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn a_chain_that_was_rewritten_whole_is_found_by_its_checkpoints() {
+    let mut ground = Ground::new();
+    let key = key_file(ground._folder.path(), "checkpoint.pem", 7);
+    let other = key_file(ground._folder.path(), "other.pem", 8);
+    ground.settings.checkpoint = Some(settings::Checkpoint { key: key.clone().into(), every: settings::Span::seconds(600) });
+    let audit = ground.open();
+    write(&audit, 0..50);
+    now(audit.close());
+    drop(audit);
+    let (key, other) = (CheckpointKey::load(&key).unwrap(), CheckpointKey::load(&other).unwrap());
+    let check = |ground: &Ground, key: &CheckpointKey| now(verify(&ground.source(), Some(key), &mut |_| {})).unwrap();
+    let found = check(&ground, &key);
+    assert!(found.ok, "{found:?}");
+    assert_eq!((found.chains[0].checkpoints, found.chains[0].signed_to), (1, Some(50)));
+    assert!(!check(&ground, &other).ok, "another's key");
+    // Somebody who has no key edits a record and makes the whole chain fit again.
+    let rewritten = ground.crashed();
+    let segment = rewritten.last_segment();
+    let mut lines = journal::forge::lines(&segment);
+    lines[20] = edited(&lines[20]);
+    let mut prev = chain::GENESIS;
+    for (at, line) in lines.iter_mut().enumerate() {
+        *line = resealed(line, at as u64 + 1, &prev);
+        prev = *chain::Seal::read(line).unwrap().hash;
+    }
+    journal::forge::rewrite(&segment, &lines);
+    fs::remove_file(rewritten.journal().join("mark")).unwrap();
+    assert!(!check(&rewritten, &key).ok);
+    // And leaves the checkpoint out: without the key nothing is to be seen.
+    lines.pop();
+    journal::forge::rewrite(&segment, &lines);
+    assert!(rewritten.verified().ok, "{:?}", rewritten.verified());
+    assert!(!check(&rewritten, &key).ok);
+}
+
+#[test]
+fn a_checkpoint_key_that_is_none_is_told_so() {
+    let mut ground = Ground::new();
+    let path = ground._folder.path().join("key.pem");
+    fs::write(&path, "hello").unwrap();
+    ground.settings.checkpoint = Some(settings::Checkpoint { key: path.into(), every: settings::Span::seconds(600) });
+    let error = Audit::open(&ground.settings, "one", Writer::Sidecar).unwrap_err().to_string();
+    assert!(error.contains("openssl genpkey"), "{error}");
+}

@@ -1,0 +1,244 @@
+//! All chains of a log, followed record by record.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{BROKEN_MAX, Broken, ChainSummary, Verification};
+use crate::audit::{
+    chain::{GENESIS, Seal, text},
+    checkpoint::{CheckpointKey, CheckpointMark},
+};
+
+/// How many records back a repeated one is recognised as a copy.
+const REMEMBERED: usize = 4096;
+
+/// The chains met so far.
+pub(super) struct Chains<'k> {
+    key: Option<&'k CheckpointKey>,
+    chains: HashMap<String, Chain>,
+    order: Vec<String>,
+    records: u64,
+    broken: Vec<Broken>,
+    any: bool,
+}
+
+struct Chain {
+    first: u64,
+    last: u64,
+    hash: [u8; 64],
+    /// Hashes of the last records, by number modulo [`REMEMBERED`].
+    recent: Vec<[u8; 64]>,
+    checkpoints: u64,
+    signed_to: Option<u64>,
+    /// When the next signature was due at the latest.
+    due: Option<Timestamp>,
+    overdue: bool,
+}
+
+/// What is read of a record beside its seal.
+#[derive(Deserialize)]
+struct Glance<'l> {
+    #[serde(borrow)]
+    sidecar: std::borrow::Cow<'l, str>,
+    time: Timestamp,
+    #[serde(default)]
+    checkpoint: Option<CheckpointMark>,
+}
+
+impl<'k> Chains<'k> {
+    pub(super) fn new(key: Option<&'k CheckpointKey>) -> Self {
+        Self { key, chains: HashMap::new(), order: Vec::new(), records: 0, broken: Vec::new(), any: false }
+    }
+
+    pub(super) fn records(&self) -> u64 {
+        self.records
+    }
+
+    pub(super) fn complain(&mut self, seq: Option<u64>, sidecar: &str, problem: impl Into<String>) {
+        self.any = true;
+        if self.broken.len() < BROKEN_MAX {
+            self.broken.push(Broken { seq, sidecar: sidecar.to_owned(), problem: problem.into() });
+        }
+    }
+
+    /// The last record of a chain: its number and hash.
+    pub(super) fn last_of(&self, sidecar: &str) -> Option<(u64, &str)> {
+        self.chains.get(sidecar).map(|chain| (chain.last, text(&chain.hash)))
+    }
+
+    /// A line of the log; gives its sidecar and number if it is a record.
+    pub(super) fn meet(&mut self, line: &[u8]) -> Option<(String, u64)> {
+        self.records += 1;
+        let place = self.records;
+        let Some(seal) = Seal::read(line) else {
+            self.complain(None, "", format!("line {place} is no record: it was inserted, or changed, or cut short"));
+            return None;
+        };
+        let intact = seal.holds();
+        let (sidecar, time, mark) = match serde_json::from_slice::<Glance<'_>>(line) {
+            Ok(glance) => (glance.sidecar.into_owned(), glance.time, glance.checkpoint),
+            Err(_) => {
+                self.complain(Some(seal.seq), "", format!("line {place} is no record that can be read: it was inserted or changed"));
+                return None;
+            }
+        };
+        if !intact {
+            self.complain(Some(seal.seq), &sidecar, "was changed: its hash is not that of what it says");
+        }
+        if !self.chains.contains_key(&sidecar) {
+            self.order.push(sidecar.clone());
+            if seal.seq == 1 && *seal.prev != GENESIS {
+                self.complain(Some(1), &sidecar, "is the first of its chain, but names one before it");
+            }
+            self.chains.insert(sidecar.clone(), Chain::begin(&seal));
+        } else {
+            self.follow(&sidecar, &seal, intact);
+        }
+        if let Some(mark) = mark {
+            self.check(&sidecar, seal.seq, &mark, time);
+        }
+        if let Some(chain) = self.chains.get_mut(&sidecar)
+            && chain.due.is_some_and(|due| time > due)
+        {
+            chain.overdue = true;
+        }
+        Some((sidecar, seal.seq))
+    }
+
+    fn follow(&mut self, sidecar: &str, seal: &Seal<'_>, intact: bool) {
+        let Some(chain) = self.chains.get_mut(sidecar) else { return };
+        let mut problems = Vec::new();
+        let next = chain.last.saturating_add(1);
+        if seal.seq == next {
+            if *seal.prev != chain.hash {
+                problems.push((
+                    seal.seq,
+                    format!("does not follow the record {} that stands before it: one of the two was replaced", chain.last),
+                ));
+            }
+        } else if seal.seq > next {
+            let missing = if seal.seq - 1 == next {
+                format!("record {next} is missing")
+            } else {
+                format!("records {next} to {} are missing", seal.seq - 1)
+            };
+            problems.push((next, format!("{missing} before record {}", seal.seq)));
+        } else if chain.remembers(seal) {
+            problems.push((seal.seq, "stands there twice: it was repeated".to_owned()));
+        } else if seal.seq == 1 && *seal.prev == GENESIS {
+            problems.push((1, format!("the numbers begin again at 1 after record {}: the journal was lost or replaced", chain.last)));
+            *chain = Chain { checkpoints: chain.checkpoints, ..Chain::begin(seal) };
+        } else {
+            problems.push((seal.seq, format!("stands after record {}: it was moved, or inserted", chain.last)));
+        }
+        if seal.seq > chain.last {
+            chain.last = seal.seq;
+            chain.hash = *seal.hash;
+        } else if intact && seal.seq == chain.last {
+            chain.hash = *seal.hash;
+        }
+        chain.remember(seal);
+        for (seq, problem) in problems {
+            self.complain(Some(seq), sidecar, problem);
+        }
+    }
+
+    fn check(&mut self, sidecar: &str, seq: u64, mark: &CheckpointMark, time: Timestamp) {
+        let good = self.key.map(|key| key.accepts(sidecar, mark));
+        let Some(chain) = self.chains.get_mut(sidecar) else { return };
+        chain.checkpoints += 1;
+        let known = chain.knows(mark.seq).map(|hash| text(hash) == mark.hash);
+        match (good, known) {
+            (Some(false), _) => self.complain(Some(seq), sidecar, "is a checkpoint whose signature is not by this key"),
+            (_, Some(false)) => self.complain(
+                Some(mark.seq),
+                sidecar,
+                format!("is not the record that the checkpoint {seq} was signed over: the chain was rewritten"),
+            ),
+            (Some(true), _) => {
+                chain.signed_to = Some(mark.seq);
+                // Two intervals and some: a busy machine signs late.
+                let grace =
+                    jiff::SignedDuration::from_secs(i64::try_from(mark.every.saturating_mul(2).saturating_add(60)).unwrap_or(i64::MAX / 4));
+                chain.due = time.checked_add(grace).ok();
+            }
+            (None, _) => {}
+        }
+    }
+
+    pub(super) fn conclude(mut self) -> Verification {
+        let mut chains = Vec::with_capacity(self.order.len());
+        let mut unsigned = Vec::new();
+        for name in std::mem::take(&mut self.order) {
+            let Some(chain) = self.chains.remove(&name) else { continue };
+            // Operators' journals are not signed: they live for one command.
+            if self.key.is_some() && !name.ends_with(".operator") {
+                if chain.signed_to.is_none() {
+                    unsigned.push((
+                        chain.last,
+                        name.clone(),
+                        "no checkpoint of this chain is signed by this key: the whole chain may have been rewritten".to_owned(),
+                    ));
+                } else if chain.overdue {
+                    let to = chain.signed_to.unwrap_or(0);
+                    unsigned.push((
+                        chain.last,
+                        name.clone(),
+                        format!("checkpoints were due after record {to} and are missing: what follows may have been rewritten"),
+                    ));
+                }
+            }
+            chains.push(ChainSummary {
+                sidecar: name,
+                first: chain.first,
+                last: chain.last,
+                hash: text(&chain.hash).to_owned(),
+                checkpoints: chain.checkpoints,
+                signed_to: chain.signed_to,
+            });
+        }
+        for (seq, name, problem) in unsigned {
+            self.complain(Some(seq), &name, problem);
+        }
+        Verification { ok: !self.any, records: self.records, broken: self.broken, chains }
+    }
+}
+
+impl Chain {
+    fn begin(seal: &Seal<'_>) -> Self {
+        let mut chain = Self {
+            first: seal.seq,
+            last: seal.seq,
+            hash: *seal.hash,
+            recent: vec![[0; 64]; REMEMBERED],
+            checkpoints: 0,
+            signed_to: None,
+            due: None,
+            overdue: false,
+        };
+        chain.remember(seal);
+        chain
+    }
+
+    fn slot(seq: u64) -> usize {
+        usize::try_from(seq % REMEMBERED as u64).unwrap_or(0)
+    }
+
+    fn remember(&mut self, seal: &Seal<'_>) {
+        if let Some(slot) = self.recent.get_mut(Self::slot(seal.seq)) {
+            *slot = *seal.hash;
+        }
+    }
+
+    fn remembers(&self, seal: &Seal<'_>) -> bool {
+        self.recent.get(Self::slot(seal.seq)) == Some(seal.hash)
+    }
+
+    /// The hash of a record that is not far back.
+    fn knows(&self, seq: u64) -> Option<&[u8; 64]> {
+        let near = seq <= self.last && seq >= self.first && self.last - seq < REMEMBERED as u64;
+        self.recent.get(Self::slot(seq)).filter(|hash| near && **hash != [0; 64])
+    }
+}

@@ -1,0 +1,120 @@
+//! `vicar audit verify`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Args;
+
+use super::{From, unread};
+use crate::{
+    audit::{AuditError, CheckpointKey, LogSource, Verification, verify},
+    cli::{
+        Done, Failure, Options, Output,
+        listing::{Cell, Table},
+        print::{say, say_json, tell},
+        progress::Progress,
+        when::count,
+    },
+    settings::Loaded,
+    terminal::{Colours, Ink, printable},
+};
+
+/// Check that no record was edited, dropped, reordered or repeated.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Check that no record was edited, dropped, reordered or repeated.\n\nEach record holds the hash of the one before. With --public-key, the signed checkpoints are checked too: somebody who wrote a whole new chain does not have the key. The journal and, where one is set, the stream are looked at, or what --from says.\n\nExit 0 if all is as it was written, 1 if not.",
+    after_help = "Example:\n  vicar audit verify\n  vicar audit verify --from export.jsonl --public-key checkpoint.pub --output json"
+)]
+pub(super) struct VerifyArgs {
+    /// PEM file with the public key of signed checkpoints [default: the key of audit.checkpoint].
+    #[arg(long, value_name = "FILE")]
+    public_key: Option<PathBuf>,
+    #[command(flatten)]
+    from: From,
+}
+
+pub(super) async fn run(args: VerifyArgs, options: &Options) -> Done {
+    let loaded = options.settings()?;
+    let key = public_key(&args, &loaded)?;
+    let mut found = Verification { ok: true, ..Verification::default() };
+    let mut looked = Vec::new();
+    for (source, need) in sources(&args, &loaded)? {
+        let progress = Progress::start("verifying");
+        let verified = verify(&source, key.as_ref(), &mut |done| progress.at(done)).await;
+        drop(progress);
+        match (verified, need) {
+            (Ok(one), _) => {
+                looked.push(format!("{source} ({})", count(one.records, "record")));
+                // Journal and stream hold the same records: the log has as many as the fuller of them.
+                found.records = found.records.max(one.records);
+                found.ok &= one.ok;
+                found.broken.extend(one.broken);
+                found.chains.extend(one.chains);
+            }
+            (Err(AuditError::NoJournal { .. }), Need::IfThere) => {}
+            (Err(error), _) => return Err(unread(error)),
+        }
+    }
+    match options.output {
+        Output::Json => say_json(&found)?,
+        Output::Table => print(&found, &looked)?,
+    }
+    Ok(ExitCode::from(u8::from(!found.ok)))
+}
+
+/// Whether a source that is not there is a failure.
+#[derive(Debug, Clone, Copy)]
+enum Need {
+    Asked,
+    IfThere,
+}
+
+fn sources(args: &VerifyArgs, loaded: &Loaded) -> Result<Vec<(LogSource, Need)>, Failure> {
+    let main = args.from.source(loaded)?;
+    Ok(match (&args.from.from, &main) {
+        (None, LogSource::Stream(_)) => {
+            let journal = LogSource::Journal(loaded.settings.audit.journal.path.clone());
+            vec![(journal, Need::IfThere), (main, Need::Asked)]
+        }
+        (Some(_), _) | (None, LogSource::Journal(_) | LogSource::File(_)) => vec![(main, Need::Asked)],
+    })
+}
+
+fn public_key(args: &VerifyArgs, loaded: &Loaded) -> Result<Option<CheckpointKey>, Failure> {
+    match (&args.public_key, &loaded.settings.audit.checkpoint) {
+        (Some(path), _) => CheckpointKey::load(path).map(Some).map_err(Failure::failed),
+        (None, Some(checkpoint)) => match CheckpointKey::load(&checkpoint.key) {
+            Ok(key) => Ok(Some(key)),
+            // An auditor may read the log and not the sidecar's private key.
+            Err(error) => {
+                tell(&format!("vicar: signatures are not checked: {error}; name the public half with --public-key"));
+                Ok(None)
+            }
+        },
+        (None, None) => Ok(None),
+    }
+}
+
+fn print(found: &Verification, looked: &[String]) -> Result<(), Failure> {
+    let colours = Colours::of_output();
+    let looked = printable(&looked.join(", ")).into_owned();
+    if found.ok {
+        say(&format!("{}: {looked}", colours.paint(Ink::Green, "as it was written")))?;
+    } else {
+        say(&format!("{}: {looked}", colours.paint(Ink::Red, "NOT as it was written")))?;
+        let mut table = Table::new(["sidecar", "record", "problem"]);
+        for broken in &found.broken {
+            let seq = broken.seq.map_or("-".to_owned(), |seq| seq.to_string());
+            table.row([broken.sidecar.as_str().into(), seq.into(), Cell::inked(Ink::Red, broken.problem.as_str())]);
+        }
+        table.print()?;
+    }
+    for chain in &found.chains {
+        let signed = match (chain.checkpoints, chain.signed_to) {
+            (0, _) => "no signed checkpoints".to_owned(),
+            (_, Some(to)) => format!("signed up to {to}"),
+            (_, None) => "signatures not checked".to_owned(),
+        };
+        say(&format!("  {}: records {} to {}, {signed}", printable(&chain.sidecar), chain.first, chain.last))?;
+    }
+    Ok(())
+}

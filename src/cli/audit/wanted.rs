@@ -1,0 +1,118 @@
+//! Which records: the options that `query`, `export` and `usage` share.
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+
+use crate::{
+    audit::{Decision, Filter, Kind, Outcome},
+    cli::{Failure, when::point},
+};
+
+/// Records that have all that is asked.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which records")]
+pub(super) struct Wanted {
+    /// From then on: a time back from now (7d, 12h), a day, or a moment.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Before then.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Of this account.
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// With this access key.
+    #[arg(long, value_name = "KEY_ID")]
+    key: Option<String>,
+    /// On behalf of this user.
+    #[arg(long, value_name = "USER")]
+    subject: Option<String>,
+    /// On this resource (dataset:Vendors); a * at the end stands for any rest.
+    #[arg(long, value_name = "RESOURCE")]
+    resource: Option<String>,
+    /// With this action.
+    #[arg(long, value_name = "ACTION")]
+    action: Option<String>,
+    /// Decided so.
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "allow|deny")]
+    decision: Option<DecisionWord>,
+    /// Ended so.
+    #[arg(long, value_enum)]
+    outcome: Option<OutcomeWord>,
+    /// This request.
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// Of this kind.
+    #[arg(long, value_enum, hide_possible_values = true, value_name = "access|admin|system")]
+    kind: Option<KindWord>,
+    /// Written by this sidecar.
+    #[arg(long, value_name = "NAME")]
+    sidecar: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DecisionWord {
+    Allow,
+    Deny,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum OutcomeWord {
+    Completed,
+    Refused,
+    UpstreamError,
+    Interrupted,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum KindWord {
+    /// Requests.
+    Access,
+    /// Changes of accounts, keys and tokens.
+    Admin,
+    /// What happens to the sidecar itself.
+    System,
+}
+
+impl Wanted {
+    /// As the log's readers take it.
+    ///
+    /// # Errors
+    /// When a time is none.
+    pub(super) fn filter(self, now: Timestamp) -> Result<Filter, Failure> {
+        let time = |option: &str, raw: Option<String>| raw.map(|raw| point(option, &raw, now)).transpose();
+        Ok(Filter {
+            since: time("since", self.since)?,
+            until: time("until", self.until)?,
+            kind: self.kind.map(|word| match word {
+                KindWord::Access => Kind::Access,
+                KindWord::Admin => Kind::Admin,
+                KindWord::System => Kind::System,
+            }),
+            account: self.account,
+            accounts: Vec::new(),
+            key: self.key,
+            subject: self.subject.map(subject),
+            resource: self.resource,
+            action: self.action,
+            decision: self.decision.map(|word| match word {
+                DecisionWord::Allow => Decision::Allow,
+                DecisionWord::Deny => Decision::Deny,
+            }),
+            outcome: self.outcome.map(|word| match word {
+                OutcomeWord::Completed => Outcome::Completed,
+                OutcomeWord::Refused => Outcome::Refused,
+                OutcomeWord::UpstreamError => Outcome::UpstreamError,
+                OutcomeWord::Interrupted => Outcome::Interrupted,
+            }),
+            request_id: self.request_id,
+            sidecar: self.sidecar,
+        })
+    }
+}
+
+/// Mail addresses stand in the log in lower case.
+fn subject(raw: String) -> String {
+    if raw.contains('@') { raw.to_ascii_lowercase() } else { raw }
+}

@@ -1,0 +1,37 @@
+//! `vicar demo`.
+
+use std::{net::SocketAddr, process::ExitCode};
+
+use clap::Args;
+
+use super::{Done, Failure, Options};
+use crate::demo::{self, Ended};
+
+/// Options of `vicar demo`.
+#[derive(Debug, Args)]
+pub(super) struct DemoArgs {
+    /// End after the tour: 0 if every answer was the expected one, else 1.
+    #[arg(long)]
+    exit: bool,
+    /// Run the sample workflow API alone on this address, to put a Vicar of your own in front of it.
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "exit")]
+    api: Option<SocketAddr>,
+    /// What a gateway must show that API as X-Api-Key; without it, anybody is taken for the gateway.
+    #[arg(long, value_name = "KEY", env = "WORKFLOW_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+}
+
+pub(super) async fn run(args: DemoArgs, _: &Options) -> Done {
+    if let Some(address) = args.api {
+        demo::serve_api(address, args.api_key.filter(|key| !key.is_empty())).await.map_err(Failure::failed)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match demo::run(args.exit).await.map_err(Failure::failed)? {
+        Ended::AsExpected => Ok(ExitCode::SUCCESS),
+        // 128 + SIGINT, as shells count.
+        Ended::Interrupted => Ok(ExitCode::from(130)),
+        Ended::Otherwise(what) => {
+            Err(Failure::failed(format!("{} of the tour's answers were not the expected ones:\n  {}", what.len(), what.join("\n  "))))
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What a change makes of a record, the same on every backend. Pure: the backend reads, calls, and writes.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{AccountChange, Created, CreatedAdmin, DirectoryError, Expiry, KeyChange, NewAccount, NewAdmin, NewKey, Rotated};
+use crate::{
+    identity::{Account, Admin, AdminToken, Key, KeyId, PreviousSecret, Role, Secret, Status, display_name},
+    settings::{Limits, Span},
+};
+
+/// Most characters of a description.
+pub(super) const DESCRIPTION_MAX_CHARS: usize = 1000;
+/// Most admins. No limit of the product: a bound on what signing an admin in has to look through.
+pub(super) const ADMINS: u32 = 1000;
+
+/// The numbers that bound a directory.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    pub(super) accounts: u32,
+    pub(super) keys_per_account: u32,
+    pub(super) key_lifetime: Option<Span>,
+}
+
+impl Rules {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Self { accounts: limits.accounts, keys_per_account: limits.keys_per_account, key_lifetime: limits.key_lifetime }
+    }
+}
+
+// ===== accounts =====
+
+pub(super) fn new_account(new: NewAccount, now: Timestamp) -> Result<Account, DirectoryError> {
+    let description = new.description.map(|text| description(&text)).transpose()?.flatten();
+    Ok(Account { id: new.id, name: display_name(&new.name)?, description, status: Status::Active, created: whole_second(now), revision: 0 })
+}
+
+pub(super) fn change_account(old: &Account, change: &AccountChange, revision: Option<u64>) -> Result<Account, DirectoryError> {
+    unchanged(old.revision, revision, || format!("the service account {}", old.id))?;
+    let mut new = old.clone();
+    if let Some(status) = change.status {
+        new.status = status;
+    }
+    if let Some(name) = &change.name {
+        new.name = display_name(name)?;
+    }
+    if let Some(text) = &change.description {
+        new.description = description(text)?;
+    }
+    let differs = new.name != old.name || new.description != old.description;
+    if differs && new.status == Status::Disabled && old.status == Status::Disabled {
+        return Err(DirectoryError::Disabled(old.id.clone()));
+    }
+    if new != *old {
+        new.revision = old.revision.saturating_add(1);
+    }
+    Ok(new)
+}
+
+pub(super) fn may_delete_account(old: &Account, revision: Option<u64>) -> Result<(), DirectoryError> {
+    unchanged(old.revision, revision, || format!("the service account {}", old.id))
+}
+
+// ===== keys =====
+
+pub(super) fn new_key(account: &Account, new: NewKey, rules: &Rules, now: Timestamp) -> Result<Created, DirectoryError> {
+    active(account)?;
+    let (id, secret) = (KeyId::random()?, Secret::random()?);
+    let key = Key {
+        id,
+        account: new.account,
+        name: display_name(&new.name)?,
+        hash: secret.hash_for(&id),
+        previous: None,
+        status: Status::Active,
+        created: whole_second(now),
+        expires: end(new.expires, rules.key_lifetime, now)?,
+        sources: new.sources,
+        client_certs: new.client_certs,
+        last_used: None,
+        revision: 0,
+    };
+    Ok(Created { key, secret })
+}
+
+pub(super) fn change_key(
+    account: &Account,
+    old: &Key,
+    change: &KeyChange,
+    rules: &Rules,
+    revision: Option<u64>,
+    now: Timestamp,
+) -> Result<Key, DirectoryError> {
+    unchanged(old.revision, revision, || format!("the access key {}", old.id))?;
+    let mut new = old.clone();
+    if let Some(name) = &change.name {
+        new.name = display_name(name)?;
+    }
+    if let Some(sources) = &change.sources {
+        new.sources.clone_from(sources);
+    }
+    if let Some(client_certs) = &change.client_certs {
+        new.client_certs.clone_from(client_certs);
+    }
+    if let Some(expires) = change.expires {
+        new.expires = end(expires, rules.key_lifetime, now)?;
+    }
+    if let Some(status) = change.status {
+        new.status = status;
+    }
+    if new == *old {
+        return Ok(new);
+    }
+    let only_disabled = new == Key { status: Status::Disabled, ..old.clone() };
+    if !only_disabled {
+        active(account)?;
+    }
+    new.revision = old.revision.saturating_add(1);
+    Ok(new)
+}
+
+pub(super) fn rotate_key(account: &Account, old: &Key, overlap: Duration, now: Timestamp) -> Result<Rotated, DirectoryError> {
+    active(account)?;
+    let secret = Secret::random()?;
+    let until = SignedDuration::try_from(overlap).ok().and_then(|overlap| now.checked_add(overlap).ok()).ok_or(DirectoryError::Far)?;
+    let key = Key {
+        hash: secret.hash_for(&old.id),
+        previous: (until > now).then_some(PreviousSecret { hash: old.hash, until }),
+        revision: old.revision.saturating_add(1),
+        ..old.clone()
+    };
+    Ok(Rotated { key, secret })
+}
+
+pub(super) fn may_delete_key(old: &Key, revision: Option<u64>) -> Result<(), DirectoryError> {
+    unchanged(old.revision, revision, || format!("the access key {}", old.id))
+}
+
+// ===== admins =====
+
+pub(super) fn new_admin(new: NewAdmin, now: Timestamp) -> Result<CreatedAdmin, DirectoryError> {
+    if (new.role == Role::AccountAdmin) == new.accounts.is_empty() {
+        return Err(DirectoryError::RoleAccounts);
+    }
+    let token = AdminToken::random()?;
+    let admin = Admin {
+        id: new.id,
+        name: display_name(&new.name)?,
+        role: new.role,
+        accounts: new.accounts,
+        hash: token.hash(),
+        created: whole_second(now),
+        expires: end(new.expires, None, now)?,
+    };
+    Ok(CreatedAdmin { admin, token })
+}
+
+/// Whose token has this hash. Every admin is compared, in constant time, whoever matches.
+pub(super) fn admin_of<'a>(admins: impl IntoIterator<Item = &'a Admin>, token: &AdminToken, now: Timestamp) -> Option<&'a Admin> {
+    let hash = token.hash();
+    let mut found = None;
+    for admin in admins {
+        if admin.hash == hash {
+            found = Some(admin);
+        }
+    }
+    found.filter(|admin| !admin.expired(now))
+}
+
+// ===== parts =====
+
+fn active(account: &Account) -> Result<(), DirectoryError> {
+    match account.status {
+        Status::Active => Ok(()),
+        Status::Disabled => Err(DirectoryError::Disabled(account.id.clone())),
+    }
+}
+
+fn unchanged(is: u64, was: Option<u64>, what: impl FnOnce() -> String) -> Result<(), DirectoryError> {
+    if was.is_none_or(|was| was == is) { Ok(()) } else { Err(DirectoryError::Changed { what: what() }) }
+}
+
+fn description(raw: &str) -> Result<Option<String>, DirectoryError> {
+    let text = raw.trim();
+    if text.chars().count() > DESCRIPTION_MAX_CHARS || text.chars().any(|c| c.is_control() && c != '\n') {
+        return Err(DirectoryError::Description { longest: DESCRIPTION_MAX_CHARS });
+    }
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
+fn end(expiry: Expiry, longest: Option<Span>, now: Timestamp) -> Result<Option<Timestamp>, DirectoryError> {
+    let after = |span: Span| {
+        let span = SignedDuration::try_from(span.0).map_err(|_| DirectoryError::Far)?;
+        now.checked_add(span).map_err(|_| DirectoryError::Far)
+    };
+    let exact = match expiry {
+        Expiry::In(span) => Some(after(span)?),
+        Expiry::At(end) => Some(end),
+        Expiry::Never => None,
+    };
+    if exact.is_some_and(|end| end <= now) {
+        return Err(DirectoryError::Past);
+    }
+    if let Some(longest) = longest {
+        let last = after(longest)?;
+        if exact.is_none_or(|end| end > last) {
+            return Err(DirectoryError::Lifetime { longest });
+        }
+    }
+    // Up, not down: a second asked for is a second given.
+    Ok(exact
+        .map(|end| if whole_second(end) < end { whole_second(end).checked_add(SignedDuration::from_secs(1)).unwrap_or(end) } else { end }))
+}
+
+/// Files and tables read better without fractions of a second.
+fn whole_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}

@@ -1,0 +1,208 @@
+//! Signing in: from what a request presents to whose it is.
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+use super::cache::{DirectoryCache, Entry, Known};
+use crate::identity::{Account, AccountId, Fingerprint, Key, KeyId, Secret, SecretHash, Status};
+
+/// The key pair that a request presents.
+#[derive(Debug, Clone)]
+pub struct Presented {
+    /// The public half.
+    pub id: KeyId,
+    /// The secret half.
+    pub secret: Secret,
+}
+
+/// Where a request comes from, as far as a key may be bound to that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Client {
+    /// Its address.
+    pub address: IpAddr,
+    /// The certificate that it showed under TLS, if it did.
+    pub certificate: Option<Fingerprint>,
+}
+
+/// Somebody who has signed in. Only [`sign_in`] makes one.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    entry: Arc<Entry>,
+    stale: bool,
+    hash: SecretHash,
+    client: Client,
+}
+
+/// Why somebody was not signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// The pair is not one that may be used. The caller is told no more than that; the rest is for the record.
+    NotKnown {
+        /// Why.
+        reason: SignInReason,
+        /// The key id that was presented.
+        key: KeyId,
+        /// The account it belongs to, where the secret was right or the key is known.
+        account: Option<AccountId>,
+    },
+    /// Nobody can say: the directory is away, and this key is not known here (any more).
+    Unavailable {
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+/// Why a key pair may not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignInReason {
+    /// No key has this id.
+    KeyUnknown,
+    /// The secret is not the key's, or no longer.
+    SecretWrong,
+    /// The secret is not one that Vicar made: it was mistyped.
+    SecretMalformed,
+    /// The key is turned off.
+    KeyDisabled,
+    /// The key's time is over.
+    KeyExpired,
+    /// The account is turned off.
+    AccountDisabled,
+    /// The key may not be used from this address.
+    SourceNotAllowed,
+    /// The key is bound to another client certificate than the one shown, if one was.
+    CertificateNotAllowed,
+}
+
+/// Signs a request in, or says why not.
+///
+/// A known key is answered from memory without waiting for anything. An unknown id costs what a wrong secret costs.
+///
+/// # Errors
+/// [`Refused`]
+pub async fn sign_in(cache: &DirectoryCache, presented: &Presented, client: impl Into<Client>, now: Timestamp) -> Result<Caller, Refused> {
+    let client = client.into();
+    let hash = presented.secret.hash_for(&presented.id);
+    let not_known = |reason, account| {
+        let (reason, account) = if presented.secret.checksum_holds() { (reason, account) } else { (SignInReason::SecretMalformed, None) };
+        Err(Refused::NotKnown { reason, key: presented.id, account })
+    };
+    let known = match cache.recall(&presented.id) {
+        Some(known) => known,
+        // Nobody needs to be asked about what cannot be right.
+        None if !presented.secret.checksum_holds() => return not_known(SignInReason::SecretMalformed, None),
+        // Boxed because it is rare and large, and the future around it is moved for each request.
+        None => Box::pin(cache.ask(presented.id)).await,
+    };
+    let (entry, stale) = match known {
+        Known::Fresh(entry) => (entry, false),
+        Known::Stale(entry) => (entry, true),
+        Known::Unknown => {
+            // The comparison that a wrong secret costs; its outcome is known.
+            std::hint::black_box(hash == SecretHash::of_nothing());
+            return not_known(SignInReason::KeyUnknown, None);
+        }
+        Known::Unavailable => return Err(Refused::Unavailable { retry_after: RETRY_AFTER }),
+    };
+    if let Err(reason) = judge(&entry, &hash, &client, now) {
+        return not_known(reason, Some(entry.account().id.clone()));
+    }
+    cache.used(&entry, now);
+    Ok(Caller { entry, stale, hash, client })
+}
+
+/// A backend that is away is asked again about as often as it is looked for.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// Whether the holder of the secret behind `hash` may come in. The secret is judged first: whoever has it not learns
+/// nothing else, and costs the same whatever else is wrong.
+pub(super) fn judge(entry: &Entry, hash: &SecretHash, client: &Client, now: Timestamp) -> Result<(), SignInReason> {
+    let (account, key) = (entry.account(), entry.key());
+    if !key.accepts(hash, now) {
+        return Err(SignInReason::SecretWrong);
+    }
+    match (account.status, key.status) {
+        (Status::Disabled, _) => Err(SignInReason::AccountDisabled),
+        (Status::Active, Status::Disabled) => Err(SignInReason::KeyDisabled),
+        (Status::Active, Status::Active) if key.expired(now) => Err(SignInReason::KeyExpired),
+        (Status::Active, Status::Active) if !key.allows_source(client.address) => Err(SignInReason::SourceNotAllowed),
+        (Status::Active, Status::Active) if !key.allows_certificate(client.certificate.as_ref()) => {
+            Err(SignInReason::CertificateNotAllowed)
+        }
+        (Status::Active, Status::Active) => Ok(()),
+    }
+}
+
+// ===== impl Client =====
+
+/// One that showed no certificate.
+impl From<IpAddr> for Client {
+    fn from(address: IpAddr) -> Self {
+        Self { address, certificate: None }
+    }
+}
+
+// ===== impl Caller =====
+
+impl Caller {
+    /// The account's slug.
+    #[must_use]
+    pub fn account_id(&self) -> &AccountId {
+        &self.entry.account().id
+    }
+
+    /// The key's id.
+    #[must_use]
+    pub fn key_id(&self) -> KeyId {
+        self.entry.key().id
+    }
+
+    /// The key's id as text.
+    #[must_use]
+    pub fn key_id_str(&self) -> &str {
+        self.entry.key().id.as_str()
+    }
+
+    /// The account.
+    #[must_use]
+    pub fn account(&self) -> &Account {
+        self.entry.account()
+    }
+
+    /// The key.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        self.entry.key()
+    }
+
+    /// Whether this comes from memory while the directory is away.
+    #[must_use]
+    pub const fn stale(&self) -> bool {
+        self.stale
+    }
+
+    pub(super) const fn hash(&self) -> &SecretHash {
+        &self.hash
+    }
+
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl SignInReason {
+    /// The word that stands in the record.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::KeyUnknown => "key-unknown",
+            Self::SecretWrong => "secret-wrong",
+            Self::SecretMalformed => "secret-malformed",
+            Self::KeyDisabled => "key-disabled",
+            Self::KeyExpired => "key-expired",
+            Self::AccountDisabled => "account-disabled",
+            Self::SourceNotAllowed => "source-not-allowed",
+            Self::CertificateNotAllowed => "certificate-not-allowed",
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Access keys.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{AccountId, BASE32_UPPER, Fingerprint, SecretHash, Status, base32};
+
+/// An access key as the directory keeps it: everything but the secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// The public half of the pair.
+    pub id: KeyId,
+    /// The account it signs in as.
+    pub account: AccountId,
+    /// What people call it; under 80 characters.
+    pub name: String,
+    /// Hash of the secret half.
+    pub hash: SecretHash,
+    /// The secret before the last rotation, while both are good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<PreviousSecret>,
+    /// Whether it signs in.
+    pub status: Status,
+    /// When it was made.
+    pub created: Timestamp,
+    /// From when on it no longer signs in; `None` is never, which somebody had to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// Client addresses it may come from; empty is anywhere.
+    #[serde(default, rename = "from", skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<IpNet>,
+    /// Client certificates it is bound to; empty is none, and it then needs none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub client_certs: Vec<Fingerprint>,
+    /// When it last signed in, to the minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<Timestamp>,
+    /// How often it was changed, so that two admins notice each other; last use is no change.
+    #[serde(default)]
+    pub revision: u64,
+}
+
+/// The secret that a rotation replaced, and until when it is still taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreviousSecret {
+    /// Hash of the old secret.
+    pub hash: SecretHash,
+    /// From when on it is refused.
+    pub until: Timestamp,
+}
+
+impl Key {
+    /// Whether the key's time is over at `now`.
+    #[must_use]
+    pub fn expired(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|end| now >= end)
+    }
+
+    /// Whether the key may be used from `client`.
+    #[must_use]
+    pub fn allows_source(&self, client: IpAddr) -> bool {
+        self.sources.is_empty() || self.sources.iter().any(|net| net.contains(&client.to_canonical()))
+    }
+
+    /// Whether the key may be used by who shows `certificate`, or none.
+    #[must_use]
+    pub fn allows_certificate(&self, certificate: Option<&Fingerprint>) -> bool {
+        self.client_certs.is_empty() || certificate.is_some_and(|shown| self.client_certs.contains(shown))
+    }
+
+    /// Whether `presented` is the hash of the secret, or of the one before within its overlap.
+    /// Both are compared, in constant time, whatever the first comparison says.
+    #[must_use]
+    pub fn accepts(&self, presented: &SecretHash, now: Timestamp) -> bool {
+        let current = self.hash == *presented;
+        let previous = self.previous.as_ref().is_some_and(|old| (old.hash == *presented) & (now < old.until));
+        current | previous
+    }
+}
+
+/// The id of an access key: `VK` and 20 upper-case base32 characters (100 random bits).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyId([u8; KeyId::LEN]);
+
+impl KeyId {
+    /// Length in bytes.
+    pub const LEN: usize = 22;
+
+    /// A new id from the system's random numbers.
+    ///
+    /// # Errors
+    /// When the system has no random numbers to give.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bits = [0u8; 13];
+        getrandom::fill(&mut bits)?;
+        let mut id = *b"VKAAAAAAAAAAAAAAAAAAAA";
+        if let Some(body) = id.get_mut(2..) {
+            base32(&bits, BASE32_UPPER, body);
+        }
+        Ok(Self(id))
+    }
+
+    /// Reads an id off the wire.
+    ///
+    /// # Errors
+    /// [`KeyIdError`] when it has not the shape of one.
+    pub fn parse(raw: &[u8]) -> Result<Self, KeyIdError> {
+        let id: [u8; Self::LEN] = raw.try_into().map_err(|_| KeyIdError)?;
+        let shaped = id.strip_prefix(b"VK").is_some_and(|body| body.iter().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')));
+        if shaped { Ok(Self(id)) } else { Err(KeyIdError) }
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        // Only ASCII gets past `parse` and `random`.
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+// ===== parsing and printing =====
+
+/// A text that is no key id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an access-key id: it is VK and 20 characters of A-Z and 2-7, as `vicar key list` shows it")]
+pub struct KeyIdError;
+
+impl FromStr for KeyId {
+    type Err = KeyIdError;
+
+    fn from_str(raw: &str) -> Result<Self, Self::Err> {
+        Self::parse(raw.as_bytes())
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = KeyIdError;
+
+    fn try_from(raw: String) -> Result<Self, Self::Error> {
+        raw.parse()
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(id: KeyId) -> Self {
+        id.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,194 @@
+//! Edits: noticed within a second, taken whole or not at all.
+//!
+//! The folders of the settings, the policy and the catalogs are watched, not the files: editors and Kubernetes
+//! replace a file by a rename or by swapping a symlink above it. Since a notice can get lost, the files are also
+//! looked at twice a second by their time and size. An edit of several files is waited for until nothing has moved
+//! for a moment; then everything is read again, the policy's tests run, and the rules are swapped as one. Files that
+//! moved while they were read are read once more: half of one edit and half of another is never in force.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use notify::{EventKind, RecursiveMode, Watcher as _, event::ModifyKind};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::{InForce, Status},
+    audit::Event,
+    proxy::{rules::Rules, server::Shared},
+    settings::{Loaded, Overrides, Settings},
+    source::Complaints,
+};
+
+/// How often files are looked at without a notice.
+const POLL: Duration = Duration::from_millis(500);
+/// How long nothing may have moved before an edit counts as finished.
+const SETTLE: Duration = Duration::from_millis(60);
+
+/// Takes edits into force until `stop`.
+pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Loaded, stop: CancellationToken) {
+    let (tell, mut told) = mpsc::channel::<()>(1);
+    let mut files = files(&loaded);
+    let named = Arc::new(ArcSwap::from_pointee(files.clone()));
+    let mut watcher = notify::recommended_watcher({
+        let named = named.clone();
+        move |event| {
+            if concerns(&event, &named.load()) {
+                let _ = tell.try_send(());
+            }
+        }
+    })
+    .map_err(|error| tracing::warn!(%error, "files are not watched, only looked at now and then"))
+    .ok();
+    let mut hangup = signal(SignalKind::hangup()).ok();
+    let mut overrides = loaded.overrides.clone();
+    let mut watched = BTreeSet::new();
+    let mut stamp = stamps(&files);
+    loop {
+        if let Some(watcher) = &mut watcher {
+            for folder in files.iter().filter_map(|file| file.parent()).map(Path::to_owned) {
+                if watched.insert(folder.clone()) {
+                    let _ = watcher.watch(&folder, RecursiveMode::NonRecursive);
+                }
+            }
+        }
+        let asked = tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(POLL) => false,
+            _ = told.recv() => false,
+            () = hung_up(&mut hangup) => true,
+        };
+        if !asked && stamps(&files) == stamp {
+            continue;
+        }
+        super::notify::reloading();
+        let read = loop {
+            stamp = settled(&files).await;
+            let (path, over) = (loaded.path.clone(), overrides.clone());
+            // Reading and compiling a large policy takes a while, and this runtime has other work.
+            let read = tokio::task::spawn_blocking(move || read(&path, &over)).await;
+            let now_named = match &read {
+                Ok(Ok(fresh)) => self::files(&fresh.loaded),
+                Ok(Err(_)) | Err(_) => files.clone(),
+            };
+            let same = now_named == files && stamps(&files) == stamp;
+            files = now_named;
+            if same || stop.is_cancelled() {
+                break read;
+            }
+        };
+        named.store(Arc::new(files.clone()));
+        match read {
+            Ok(Ok(fresh)) => {
+                overrides.clone_from(&fresh.loaded.overrides);
+                take(&shared, fresh.rules);
+                status.taken(fresh.in_force);
+            }
+            Ok(Err(complaints)) => {
+                status.refused(Timestamp::now(), &complaints);
+                refuse(&shared, &complaints);
+            }
+            Err(error) => tracing::error!(%error, "the reload failed"),
+        }
+        super::notify::ready();
+    }
+}
+
+/// Waits until nothing has moved for a moment, and says how things then look.
+async fn settled(files: &[PathBuf]) -> Vec<Option<Stamp>> {
+    let mut before = stamps(files);
+    loop {
+        tokio::time::sleep(SETTLE).await;
+        let after = stamps(files);
+        if after == before {
+            return after;
+        }
+        before = after;
+    }
+}
+
+/// Whether a notice may be about these files. Something may have been put in a folder's place, or taken away; but
+/// what is only written to, a log say, counts if it is one of them.
+fn concerns(event: &notify::Result<notify::Event>, files: &[PathBuf]) -> bool {
+    let Ok(event) = event else { return true };
+    let only_written = match event.kind {
+        EventKind::Access(_) => return false,
+        EventKind::Modify(ModifyKind::Name(_)) | EventKind::Create(_) | EventKind::Remove(_) | EventKind::Any | EventKind::Other => false,
+        EventKind::Modify(_) => true,
+    };
+    !only_written || event.paths.iter().any(|path| files.contains(path))
+}
+
+async fn hung_up(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => {
+            signal.recv().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+struct Fresh {
+    loaded: Loaded,
+    rules: Rules,
+    in_force: InForce,
+}
+
+fn read(path: &Path, overrides: &Overrides) -> Result<Fresh, Complaints> {
+    let loaded = Settings::load(path, overrides)?;
+    let mut complaints = Complaints::default();
+    let now = Timestamp::now();
+    let documents = super::documents(&loaded.settings, now, &mut complaints).ok_or_else(|| complaints.clone())?;
+    let rules = super::rules(&loaded, documents.catalog, documents.policy, &mut complaints).ok_or_else(|| complaints.clone())?;
+    let in_force = InForce { settings: loaded.settings.clone(), policy: documents.policy_source, warnings: complaints, since: now };
+    Ok(Fresh { loaded, rules, in_force })
+}
+
+fn take(shared: &Shared, rules: Rules) {
+    let new = rules.policy.digest().to_owned();
+    let rules = rules.after(&shared.rules.load());
+    let old = shared.rules.swap(Arc::new(rules)).policy.digest().to_owned();
+    tracing::info!(old, new, "an edit is in force");
+    shared.audit.record_event(Event::system("reload").detail(format!("policy {old} replaced by {new}")));
+}
+
+fn refuse(shared: &Shared, complaints: &Complaints) {
+    let first = complaints
+        .iter()
+        .next()
+        .map(|complaint| format!("{}:{}: {}", complaint.file, complaint.line, complaint.message))
+        .unwrap_or_default();
+    tracing::error!(mistakes = complaints.len(), first, "an edit was not taken; what was in force stays in force");
+    shared.audit.record_event(Event::system("reload-refused").detail(first));
+}
+
+fn files(loaded: &Loaded) -> Vec<PathBuf> {
+    let settings = &loaded.settings;
+    let documents = settings.catalog.iter().map(|path| path.value.clone());
+    let others = loaded.files.iter().cloned();
+    std::iter::once(loaded.path.clone()).chain([settings.policy.value.clone()]).chain(documents).chain(others).collect()
+}
+
+/// What tells a changed file: where it really is, its time, its size.
+type Stamp = (PathBuf, SystemTime, u64);
+
+fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
+    files
+        .iter()
+        .map(|file| {
+            let real = std::fs::canonicalize(file).ok()?;
+            let meta = std::fs::metadata(&real).ok()?;
+            Some((real, meta.modified().ok()?, meta.len()))
+        })
+        .collect()
+}

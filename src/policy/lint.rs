@@ -1,0 +1,304 @@
+//! What is allowed to stand in a policy, and that somebody should look at all the same.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+
+use super::{
+    Enforcement, Policy,
+    compile::{end_of, until_of},
+    document::{AccountEntry, ImpersonateEntry, ShareEntry},
+    explain::groups,
+    groups::Groups,
+    index::{ANY, Until},
+    pattern::UserPattern,
+    resource::{Reach, ResourcePattern, code},
+};
+use crate::{
+    catalog::Catalog,
+    identity::AccountId,
+    source::{At, Complaints, OneOrMany, Source, Span},
+};
+
+/// How many other shares one share is compared with. Of so many on one resource, nobody reads the rest either.
+const COMPARED: usize = 200;
+
+/// Adds a warning for each thing somebody should look at. `source` is what `policy` was loaded from, `known` the accounts of the
+/// directory where they are at hand.
+pub fn lint(policy: &Policy, catalog: &Catalog, source: &Source, known: Option<&[AccountId]>, now: Timestamp, complaints: &mut Complaints) {
+    let groups = groups(policy);
+    let mut linter = Linter { policy, catalog, source, groups, reach: Reach::new(catalog), now, complaints };
+    linter.observing();
+    linter.unused_groups();
+    if let Some(known) = known {
+        linter.accounts(known);
+    }
+    for (name, entry) in policy.document.service_accounts.iter() {
+        linter.account(name, entry);
+    }
+}
+
+struct Linter<'l> {
+    policy: &'l Policy,
+    catalog: &'l Catalog,
+    source: &'l Source,
+    groups: Groups<'l>,
+    reach: Reach<'l>,
+    now: Timestamp,
+    complaints: &'l mut Complaints,
+}
+
+/// A share or denial as it was written, with its words read.
+struct Written<'l> {
+    resources: Vec<(&'l At<String>, ResourcePattern)>,
+    actions: Vec<(&'l At<String>, u32)>,
+    until: Until,
+    share: Option<&'l ShareEntry>,
+    name: String,
+}
+
+impl<'l> Linter<'l> {
+    fn observing(&mut self) {
+        let document = &self.policy.document;
+        let help = "`vicar suggest` writes a policy from what was recorded";
+        if let Some(written) = document.enforcement.as_ref().filter(|written| written.value == Enforcement::Observe) {
+            self.complaints.warning(self.source, written.span, "the policy refuses nothing, it only records").help(help);
+        }
+        for (name, entry) in document.service_accounts.iter() {
+            if let Some(written) = entry.enforcement.as_ref().filter(|written| written.value == Enforcement::Observe) {
+                let message = format!("nothing is refused to {}, only recorded", name.value);
+                self.complaints.warning(self.source, written.span, message).help(help);
+            }
+        }
+    }
+
+    fn unused_groups(&mut self) {
+        let document = &self.policy.document;
+        let shares = document.service_accounts.iter().flat_map(|(_, entry)| &entry.shares);
+        let users = shares.filter_map(|share| share.impersonate.as_ref()).flat_map(|behalf| behalf.users.iter());
+        let mut used: HashSet<&str> = HashSet::new();
+        for written in users.chain(&document.never_impersonate) {
+            if let Some(name) = written.strip_prefix('@')
+                && !used.contains(name)
+            {
+                used.extend(self.groups.names_within(name));
+            }
+        }
+        for (name, members) in document.groups.iter() {
+            if !used.contains(name.as_str()) {
+                self.complaints
+                    .warning(self.source, name.span, format!("no share and no `never_impersonate` names the group `{}`", name.value))
+                    .help(format!("name it as `\"@{}\"`, or leave it out", name.value));
+            }
+            if members.is_empty() {
+                self.complaints.warning(self.source, name.span, format!("the group `{}` has no members", name.value));
+            }
+        }
+    }
+
+    fn accounts(&mut self, known: &[AccountId]) {
+        for (name, _) in self.policy.document.service_accounts.iter() {
+            if !known.iter().any(|account| account.as_str() == name.as_str()) {
+                self.complaints
+                    .warning(self.source, name.span, format!("the directory has no account `{}`", name.value))
+                    .help(format!("create it with `vicar account create {}`", name.value))
+                    .suggest(name, known.iter().map(AccountId::as_str));
+            }
+        }
+        for account in known {
+            let shares = self.policy.written(account).map_or(0, |written| written.shares().len());
+            if shares == 0 {
+                self.complaints
+                    .warning(self.source, Span::default(), format!("nothing is shared with the account `{account}` of the directory"))
+                    .help("every request of it is refused");
+            }
+        }
+    }
+
+    fn account(&mut self, name: &str, entry: &'l AccountEntry) {
+        let denials: Vec<_> = entry
+            .deny
+            .iter()
+            .enumerate()
+            .map(|(at, denial)| {
+                self.read(&denial.resource, &denial.actions, denial.until.as_ref(), None, format!("{name}/deny/{}", at + 1))
+            })
+            .collect();
+        let shares: Vec<_> = entry
+            .shares
+            .iter()
+            .enumerate()
+            .map(|(at, share)| {
+                let name = format!("{name}/shares/{}", at + 1);
+                self.read(&share.resource, &share.actions, share.until.as_ref(), Some(&share.value), name)
+            })
+            .collect();
+        for rule in shares.iter().chain(&denials) {
+            self.ends(rule);
+            self.partly_unreachable(rule);
+        }
+        for share in &shares {
+            self.void(share, &denials);
+            if let Some(behalf) = share.share.and_then(|share| share.impersonate.as_ref()) {
+                self.behalf(behalf);
+            }
+        }
+        self.covered(&shares);
+    }
+
+    fn read(
+        &self,
+        resource: &'l OneOrMany,
+        actions: &'l OneOrMany,
+        until: Option<&'l At<String>>,
+        share: Option<&'l ShareEntry>,
+        name: String,
+    ) -> Written<'l> {
+        let pattern = |written: &'l At<String>| ResourcePattern::parse(written, self.catalog).ok().map(|pattern| (written, pattern));
+        let action = |written: &'l At<String>| match written.as_str() {
+            "*" => Some((written, ANY)),
+            name => self.catalog.action(name).map(|action| (written, code(action.index()))),
+        };
+        Written {
+            resources: resource.iter().filter_map(pattern).collect(),
+            actions: actions.iter().filter_map(action).collect(),
+            until: until.and_then(|written| end_of(written)).map_or(Until::NEVER, until_of),
+            share,
+            name,
+        }
+    }
+
+    fn ends(&mut self, rule: &Written<'l>) {
+        if rule.until > until_of(self.now) {
+            return;
+        }
+        if let Some((word, _)) = rule.resources.first() {
+            self.complaints
+                .warning(self.source, word.span, format!("{} has ended and no longer counts", rule.name))
+                .help("leave it out, or set a later `until`");
+        }
+    }
+
+    /// A rule no endpoint reaches is an error; a word of it that none reaches is most likely one too many.
+    fn partly_unreachable(&mut self, rule: &Written<'l>) {
+        for (word, pattern) in &rule.resources {
+            if !rule.actions.iter().any(|(_, action)| self.reach.any(pattern, *action)) {
+                self.complaints.warning(self.source, word.span, format!("no endpoint does any of these actions to `{}`", word.value));
+            }
+        }
+        for (word, action) in &rule.actions {
+            if !rule.resources.iter().any(|(_, pattern)| self.reach.any(pattern, *action)) {
+                self.complaints.warning(self.source, word.span, format!("no endpoint does `{}` to any of these resources", word.value));
+            }
+        }
+    }
+
+    fn void(&mut self, share: &Written<'l>, denials: &[Written<'l>]) {
+        let lasting = |denial: &&Written<'l>| denial.until >= share.until && denial.until > until_of(self.now);
+        let denied = denials.iter().filter(lasting).find(|denial| covers_words(denial, share));
+        if let (Some(denial), Some((word, _))) = (denied, share.resources.first()) {
+            self.complaints
+                .warning(self.source, word.span, format!("{} allows nothing: {} denies all of it", share.name, denial.name))
+                .help("leave one of the two out");
+        }
+    }
+
+    fn behalf(&mut self, behalf: &'l ImpersonateEntry) {
+        let mut protected = 0;
+        for written in behalf.users.iter() {
+            let Ok(pattern) = UserPattern::parse(written) else { continue };
+            if pattern == UserPattern::Everybody {
+                self.complaints
+                    .warning(self.source, written.span, "this account may act on behalf of everybody")
+                    .help("name those who agreed to it, such as \"*@finance.acme.example\" or a group");
+            }
+            if self.is_protected(&pattern) {
+                protected += 1;
+                let void = protected == behalf.users.len() && behalf.required;
+                let rest = if void { ", so this share allows nothing" } else { "" };
+                self.complaints
+                    .warning(self.source, written.span, format!("`never_impersonate` protects all of `{}`{rest}", written.value))
+                    .help("leave it out here, or take the user out of `never_impersonate`");
+            }
+        }
+    }
+
+    /// Whether all users of a pattern are protected, as far as patterns show it.
+    fn is_protected(&self, pattern: &UserPattern<'_>) -> bool {
+        let mut any = false;
+        let mut all = true;
+        let mut each = |user: &UserPattern<'_>| {
+            any = true;
+            all &= self.policy.document.never_impersonate.iter().any(|written| match UserPattern::parse(written) {
+                Ok(UserPattern::Group(name)) => {
+                    let mut within = false;
+                    self.groups.flatten(name, |never| within |= never.covers(user));
+                    within
+                }
+                Ok(never) => never.covers(user),
+                Err(_) => false,
+            });
+        };
+        match pattern {
+            UserPattern::Group(name) => self.groups.flatten(name, each),
+            UserPattern::Everybody | UserPattern::Exact(_) | UserPattern::Domain(_) | UserPattern::Mail(_) | UserPattern::Opaque(_) => {
+                each(pattern);
+            }
+        }
+        any && all
+    }
+
+    /// Shares that another covers wholly. Compared are those that name the same, and those with stars.
+    fn covered(&mut self, shares: &[Written<'l>]) {
+        let mut by_word: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut wide: HashMap<u32, Vec<usize>> = HashMap::new();
+        for (at, share) in shares.iter().enumerate() {
+            for (word, pattern) in &share.resources {
+                let list =
+                    if word.contains('*') { wide.entry(pattern.kind).or_default() } else { by_word.entry(word.as_str()).or_default() };
+                if list.len() < COMPARED && list.last() != Some(&at) {
+                    list.push(at);
+                }
+            }
+        }
+        for (at, share) in shares.iter().enumerate() {
+            let Some((word, pattern)) = share.resources.first() else { continue };
+            let same = by_word.get(word.as_str()).into_iter().flatten();
+            let wider = [pattern.kind, ANY].into_iter().filter_map(|kind| wide.get(&kind)).flatten();
+            let covering = same.chain(wider).copied().filter(|other| *other != at).filter(|other| {
+                // Of two that cover each other the later one is too many.
+                shares
+                    .get(*other)
+                    .is_some_and(|other_share| covers_share(other_share, share) && (*other < at || !covers_share(share, other_share)))
+            });
+            if let Some(other) = covering.min().and_then(|other| shares.get(other)) {
+                self.complaints
+                    .warning(self.source, word.span, format!("{} allows nothing that {} does not allow", share.name, other.name))
+                    .help("leave it out");
+            }
+        }
+    }
+}
+
+/// Whether everything one rule concerns the other concerns too.
+fn covers_words(wide: &Written<'_>, narrow: &Written<'_>) -> bool {
+    let resources = narrow.resources.iter().all(|(_, narrow)| wide.resources.iter().any(|(_, wide)| wide.covers(narrow)));
+    let actions = |action| wide.actions.iter().any(|(_, wide)| *wide == ANY || *wide == action);
+    resources && narrow.actions.iter().all(|(_, action)| actions(*action))
+}
+
+fn covers_share(wide: &Written<'_>, narrow: &Written<'_>) -> bool {
+    wide.until >= narrow.until
+        && covers_words(wide, narrow)
+        && match (wide.share.map(|share| &share.impersonate), narrow.share.map(|share| &share.impersonate)) {
+            (Some(None), Some(None)) => true,
+            (Some(None), Some(Some(_))) => false,
+            (Some(Some(wide)), Some(None)) => !wide.required,
+            (Some(Some(wide)), Some(Some(narrow))) => {
+                let users = |user: &At<String>| wide.users.iter().any(|own| own.value == user.value || own.as_str() == "*");
+                let sources = narrow.from.as_ref().is_none_or(|from| wide.from.as_ref().is_some_and(|own| own.json == from.json));
+                (narrow.required || !wide.required) && sources && narrow.users.iter().all(users)
+            }
+            (None, _) | (_, None) => false,
+        }
+}

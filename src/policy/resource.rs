@@ -1,0 +1,144 @@
+//! Resource patterns, and whether any endpoint can reach what they name.
+
+use std::collections::HashMap;
+
+use super::{
+    index::{ANY, ActionCode, KindCode},
+    pattern::Glob,
+};
+use crate::catalog::{Catalog, Endpoint, ResourceId};
+
+/// Which resources a rule concerns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ResourcePattern {
+    /// The kind, or [`ANY`].
+    pub(super) kind: KindCode,
+    pub(super) ids: Ids,
+}
+
+/// Which of a kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ids {
+    /// `kind`.
+    Whole,
+    /// `kind:*`.
+    Every,
+    /// `kind:id`, with stars or without.
+    Named(Glob),
+}
+
+/// Why a text is no resource pattern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ResourcePatternError<'t> {
+    /// No kind of the catalog has this name.
+    Kind(&'t str),
+    /// A star in place of the kind, with an id behind it.
+    AnyKind,
+    /// Nothing behind the colon.
+    Id,
+    /// No path can hold this character in an id.
+    Character(char),
+}
+
+impl ResourcePattern {
+    pub(super) fn parse<'t>(text: &'t str, catalog: &Catalog) -> Result<Self, ResourcePatternError<'t>> {
+        if text == "*" {
+            return Ok(Self { kind: ANY, ids: Ids::Every });
+        }
+        let (name, id) = text.split_once(':').map_or((text, None), |(name, id)| (name, Some(id)));
+        if name.contains('*') {
+            return Err(ResourcePatternError::AnyKind);
+        }
+        let kind = catalog.kind(name).ok_or(ResourcePatternError::Kind(name))?;
+        let ids = match id {
+            None => Ids::Whole,
+            Some("") => return Err(ResourcePatternError::Id),
+            Some(id) => {
+                if let Some(odd) = id.chars().find(|c| c.is_control()) {
+                    return Err(ResourcePatternError::Character(odd));
+                }
+                let glob = Glob::parse(id);
+                if glob.is_everything() { Ids::Every } else { Ids::Named(glob) }
+            }
+        };
+        Ok(Self { kind: code(kind.index()), ids })
+    }
+
+    /// Whether it holds for a resource.
+    pub(super) fn matches(&self, kind: KindCode, id: Option<&str>) -> bool {
+        (self.kind == ANY || self.kind == kind)
+            && match (&self.ids, id) {
+                (Ids::Every, _) | (Ids::Whole, None) => true,
+                (Ids::Named(glob), Some(id)) => glob.matches(id),
+                (Ids::Whole, Some(_)) | (Ids::Named(_), None) => false,
+            }
+    }
+
+    /// Whether it holds for everything that `other` holds for.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        (self.kind == ANY || self.kind == other.kind)
+            && match (&self.ids, &other.ids) {
+                (Ids::Every, _) | (Ids::Whole, Ids::Whole) => true,
+                (Ids::Named(own), Ids::Named(narrow)) => own.covers(narrow),
+                (Ids::Whole, _) | (Ids::Named(_), Ids::Whole | Ids::Every) => false,
+            }
+    }
+}
+
+/// The number of a kind or action in the index.
+pub(super) fn code(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(ANY - 1)
+}
+
+/// What endpoints reach, by kind and action.
+#[derive(Debug, Default)]
+pub(super) struct Reach<'c> {
+    ends: HashMap<(KindCode, ActionCode), Vec<&'c ResourceId>, foldhash::fast::RandomState>,
+}
+
+impl<'c> Reach<'c> {
+    pub(super) fn new(catalog: &'c Catalog) -> Self {
+        let mut reach = Self::default();
+        for endpoint in catalog.endpoints() {
+            let Endpoint { kind, action, id, .. } = endpoint;
+            let (kind, action) = (code(kind.index()), code(action.index()));
+            for cell in [(kind, action), (kind, ANY), (ANY, action), (ANY, ANY)] {
+                let ends = reach.ends.entry(cell).or_default();
+                let known = ends.iter().any(|end| *end == id || matches!((end, id), (ResourceId::Segment(_), ResourceId::Segment(_))));
+                if !known {
+                    ends.push(id);
+                }
+            }
+        }
+        reach
+    }
+
+    /// Whether an endpoint concerns single ones of a kind.
+    pub(super) fn has_ids(&self, kind: KindCode) -> bool {
+        self.ends.get(&(kind, ANY)).is_some_and(|ends| ends.iter().any(|end| !matches!(end, ResourceId::Whole)))
+    }
+
+    /// Whether an endpoint does `action` to something that `pattern` holds for.
+    pub(super) fn any(&self, pattern: &ResourcePattern, action: ActionCode) -> bool {
+        let Some(ends) = self.ends.get(&(pattern.kind, action)) else { return false };
+        match &pattern.ids {
+            Ids::Every => true,
+            Ids::Whole => ends.iter().any(|end| matches!(end, ResourceId::Whole)),
+            Ids::Named(glob) => ends.iter().any(|end| names(end, glob)),
+        }
+    }
+}
+
+/// Whether an endpoint can concern an id that `glob` matches. Segments hold no slash.
+fn names(end: &ResourceId, glob: &Glob) -> bool {
+    match (end, glob) {
+        (ResourceId::Whole, _) => false,
+        (ResourceId::Fixed(id), glob) => glob.matches(id),
+        (ResourceId::Segment(_), Glob::Exact(id)) => !id.contains('/'),
+        (ResourceId::Segments(places), Glob::Exact(id)) => id.split('/').filter(|part| !part.is_empty()).count() == places.len(),
+        (ResourceId::Segment(_), Glob::Stars { head, middle, tail }) => {
+            ![head, tail].into_iter().chain(middle.iter()).any(|part| part.contains('/'))
+        }
+        (ResourceId::Segments(_), Glob::Stars { .. }) => true,
+    }
+}

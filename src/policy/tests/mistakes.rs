@@ -1,0 +1,174 @@
+//! What somebody sees who has made a mistake in a policy.
+
+use super::*;
+
+/// A policy with `body` for the account `bot`.
+fn bot(shares: &str) -> String {
+    format!("version: 1\ngroups:\n  finance: [\"*@finance.acme.example\"]\nservice_accounts:\n  bot:\n    shares:\n{shares}")
+}
+
+#[test]
+fn an_unknown_field_is_told_with_the_one_that_was_meant() {
+    insta::assert_snapshot!("unknown_field", refused(&bot("      - {resource: \"dataset:*\", action: [list]}\n")));
+}
+
+#[test]
+fn an_unknown_kind_is_told() {
+    insta::assert_snapshot!("unknown_kind", refused(&bot("      - {resource: \"proces:Order\", actions: [create]}\n")));
+}
+
+#[test]
+fn an_unknown_action_is_told() {
+    insta::assert_snapshot!("unknown_action", refused(&bot("      - {resource: \"process:Order\", actions: [list, creat]}\n")));
+}
+
+#[test]
+fn an_unknown_group_is_told() {
+    let shares = "      - resource: process:Order\n        actions: [create]\n        impersonate: {users: [\"@finanse\"]}\n";
+    insta::assert_snapshot!("unknown_group", refused(&bot(shares)));
+}
+
+#[test]
+fn a_domain_taken_for_a_group_is_told_as_one() {
+    let shares = "      - resource: process:Order\n        actions: [create]\n        impersonate: {users: \"@acme.example\"}\n";
+    insta::assert_snapshot!("domain_as_group", refused(&bot(shares)));
+}
+
+#[test]
+fn a_share_that_no_endpoint_can_reach_is_told() {
+    insta::assert_snapshot!("unreachable_action", refused(&bot("      - {resource: \"user:*\", actions: [delete]}\n")));
+    insta::assert_snapshot!("unreachable_whole", refused(&bot("      - {resource: dataset, actions: [list, read]}\n")));
+    insta::assert_snapshot!("unreachable_id", refused(&bot("      - {resource: \"process:a/b\", actions: \"*\"}\n")));
+    insta::assert_snapshot!(
+        "unreachable_lists",
+        refused(&bot("      - resource: [\"user:*\", process]\n        actions: [delete, submit]\n"))
+    );
+}
+
+#[test]
+fn a_denial_that_no_endpoint_can_reach_is_told() {
+    let text = "version: 1\nservice_accounts:\n  bot:\n    deny:\n      - {resource: dataset:Salaries, actions: [submit]}\n";
+    insta::assert_snapshot!("unreachable_denial", refused(text));
+}
+
+#[test]
+fn groups_in_a_circle_are_told_with_the_way_round() {
+    let text = "version: 1\ngroups:\n  a: [\"@b\"]\n  b: [zoe@acme.example, \"@c\"]\n  c: [\"@a\"]\n  d: [\"@d\"]\n";
+    insta::assert_snapshot!("circle", refused(text));
+}
+
+#[test]
+fn odd_users_are_told() {
+    let users = "[\"zoe@\", \"a@b@c\", \"zoe max\", \"\", \"jürgen@acme.example\"]";
+    let shares = format!("      - resource: process:Order\n        actions: [create]\n        impersonate: {{users: {users}}}\n");
+    insta::assert_snapshot!("odd_users", refused(&bot(&shares)));
+}
+
+#[test]
+fn odd_resources_are_told() {
+    let shares = "      - {resource: [\"*:Order\", \"process:\", Process:Order], actions: [create]}\n      - {resource: [], actions: []}\n";
+    insta::assert_snapshot!("odd_resources", refused(&bot(shares)));
+}
+
+#[test]
+fn odd_ends_and_pointers_are_told() {
+    let shares = "      - resource: process:Order\n        actions: [create]\n        until: 31.12.2026\n        impersonate: {users: \"@finance\", from: {json: _created_by.Email}}\n";
+    insta::assert_snapshot!("odd_ends", refused(&bot(shares)));
+}
+
+#[test]
+fn an_odd_account_and_version_are_told() {
+    insta::assert_snapshot!("odd_account", refused("version: 2\nservice_accounts:\n  Procure_To_Pay: {}\n"));
+}
+
+#[test]
+fn odd_tests_are_told() {
+    let text = r#"
+version: 1
+tests:
+  - {as: bot, request: /dataset/2/Ac1/Vendors/list, expect: allow}
+  - {as: bot, request: get /dataset/2/Ac1/Vendors/list, expect: alow}
+  - {as: bot, request: GET /dataset/../x, expect: deny, because: denied-by-rul}
+  - {as: bot, request: GET /dataset/2/Ac1/Vendors/list, expect: allow, because: not-shared}
+  - {as: bot, on_behalf_of: "a,b", request: GET /dataset/2/Ac1/Vendors/list, expect: deny, at: soon}
+"#;
+    insta::assert_snapshot!("odd_tests", refused(text));
+}
+
+#[test]
+fn a_test_that_fails_says_what_the_policy_says() {
+    let text = r#"
+version: 1
+service_accounts:
+  reporting:
+    shares:
+      - {resource: "dataset:*", actions: [list]}
+tests:
+  - {as: reporting, request: GET /dataset/2/Ac1/Vendors/list, expect: deny}
+  - {as: reporting, request: DELETE /dataset/2/Ac1/Vendors/7, expect: allow}
+  - {as: reportign, request: GET /dataset/2/Ac1/Vendors/list, expect: allow}
+  - {as: reporting, request: GET /datasets/2/Ac1/Vendors/list, expect: allow}
+  - {as: reporting, request: DELETE /dataset/2/Ac1/Vendors/7, expect: deny, because: denied-by-rule}
+  - {as: reporting, request: GET /datasets/2/Ac1/Vendors/list, expect: deny}
+"#;
+    let asked = policy(text);
+    let report = verify(&asked.policy, &asked.catalog, now());
+    assert_eq!((report.passed, report.failed), (1, 5));
+    let mut complaints = Complaints::default();
+    report.complain(&Source::new("policy.yaml", text), &mut complaints);
+    insta::assert_snapshot!("failed_tests", complaints);
+}
+
+#[test]
+fn mistakes_of_shape_and_of_meaning_are_told_together() {
+    let text = r#"
+version: 1
+enforcment: observe
+groups:
+  finance: zoe@acme.example
+never_impersonate: ["@executives"]
+service_accounts:
+  reporting:
+    shares:
+      - {resource: "dataset:*", actions: [lisst]}
+      - {resource: "datasets:*", actions: [list], untill: 2026-12-31}
+      - {resource: "dataset:*"}
+"#;
+    insta::assert_snapshot!("together", refused(text));
+}
+
+#[test]
+fn what_somebody_should_look_at_is_warned_of() {
+    let text = r#"
+version: 1
+enforcement: observe
+groups:
+  finance: ["*@finance.acme.example", "@audit"]
+  audit: [eve@acme.example]
+  executives: [ceo@acme.example]
+  nobody: []
+never_impersonate: ["@executives", "*@board.acme.example"]
+service_accounts:
+  bot:
+    shares:
+      - {resource: "dataset:*", actions: [list, read]}
+      - {resource: dataset:Vendors, actions: [read]}
+      - {resource: dataset:Vendors, actions: [read, submit]}
+      - {resource: process:Old, actions: [read], until: 2020-01-01, note: Maya was away}
+      - {resource: process:Order, actions: [create], impersonate: {users: "*"}}
+      - {resource: process:Order, actions: [create], impersonate: {users: [ceo@acme.example, "a*@board.acme.example"], required: true}}
+      - {resource: process:Order, actions: [create], impersonate: {users: "@finance", required: true}}
+      - {resource: dataset:Salaries, actions: [delete]}
+    deny:
+      - {resource: "dataset:Sal*", actions: "*"}
+  reportign:
+    shares:
+      - {resource: "dataset:*", actions: "*"}
+"#;
+    let asked = policy(text);
+    let known = ["bot".parse().unwrap(), "reporting".parse().unwrap()];
+    let mut complaints = Complaints::default();
+    lint(&asked.policy, &asked.catalog, &Source::new("policy.yaml", text), Some(&known), now(), &mut complaints);
+    assert!(!complaints.has_errors());
+    insta::assert_snapshot!("warnings", complaints);
+}

@@ -1,0 +1,408 @@
+//! The bodies that pass: what callers get, and what the upstream gets.
+
+use std::{
+    cell::Cell,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+
+use super::{
+    deadline::Deadline, limits::Permit, names::Fate, phase::Phase, rewrite::Rewriting, rules::Rules, span::Recording, upstream::Lease,
+};
+use crate::{audit::Entry, directory::Refused};
+
+/// The body of an answer to a caller.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved a few times a request; a box would be an allocation for each")]
+pub enum Body {
+    /// Nothing.
+    Empty,
+    /// A short text of Vicar's own.
+    Full(Option<Bytes>),
+    /// The upstream's, as it comes.
+    Relayed(Relay),
+}
+
+/// The upstream's answer on its way to the caller. It owns the audit entry: when the last byte has been handed on
+/// the entry closes as completed, and when it is dropped before that, as interrupted.
+#[derive(Debug)]
+pub struct Relay {
+    from: Incoming,
+    entry: Option<Entry>,
+    _permit: Permit,
+    _span: Option<Box<Recording>>,
+    lease: Option<Lease>,
+    upload: Option<Rc<UploadState>>,
+    idle: Idle,
+    phase: Option<Rc<Phase>>,
+    revoked: Option<Revoked>,
+}
+
+/// Resolves when the caller's key no longer holds.
+struct Revoked(Pin<Box<dyn Future<Output = Refused>>>);
+
+impl std::fmt::Debug for Revoked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Revoked")
+    }
+}
+
+/// What a request holds until its answer is through.
+#[derive(Debug)]
+pub struct Held {
+    /// Its place in the audit log.
+    pub entry: Entry,
+    /// Its share of the limits.
+    pub permit: Permit,
+    /// Its span, where spans are exported.
+    pub span: Option<Box<Recording>>,
+}
+
+/// How long the upstream may be silent, and the exchange may last.
+#[derive(Debug)]
+pub struct Idle {
+    /// The exchange's deadline.
+    pub deadline: Rc<Deadline>,
+    /// Between two pieces of the answer.
+    pub each: Duration,
+    /// When the exchange has to be over, if it is bounded.
+    pub end: Option<Instant>,
+}
+
+/// The body of a request to the upstream.
+#[derive(Debug)]
+pub enum UpstreamBody {
+    /// Nothing.
+    Empty,
+    /// Bytes that were read to find the subject in them.
+    Full(Option<Bytes>),
+    /// The caller's, as it comes.
+    Relayed(Upload),
+}
+
+/// The caller's body on its way to the upstream.
+#[derive(Debug)]
+pub struct Upload {
+    from: Incoming,
+    rules: Arc<Rules>,
+    state: Rc<UploadState>,
+    /// For the caller to send more.
+    deadline: Deadline,
+    /// For the upstream to take more, and then to answer.
+    exchange: Rc<Deadline>,
+    limit: u64,
+}
+
+/// What is known of an upload from outside.
+#[derive(Debug, Default)]
+pub struct UploadState {
+    /// Bytes that went through.
+    pub received: Cell<u64>,
+    /// How it went.
+    pub ended: Cell<UploadEnd>,
+}
+
+/// How an upload went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UploadEnd {
+    /// Still under way.
+    #[default]
+    Open,
+    /// To its last byte.
+    Whole,
+    /// It went over the limit.
+    TooLarge,
+    /// The caller stopped sending, or went away.
+    Broken,
+}
+
+/// Why a body did not pass whole.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The other side's HTTP broke off.
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    /// Nothing came for too long.
+    #[error("the peer was silent for too long")]
+    Silent,
+    /// More came than may.
+    #[error("the body is larger than allowed")]
+    TooLarge,
+    /// The key that asked for it is no longer good.
+    #[error("the key no longer holds")]
+    Revoked,
+}
+
+// ===== impl Body =====
+
+impl Body {
+    /// A short text.
+    #[must_use]
+    pub const fn full(bytes: Bytes) -> Self {
+        Self::Full(Some(bytes))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Relayed(relay) => relay.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty | Self::Full(None) => true,
+            Self::Full(Some(bytes)) => bytes.is_empty(),
+            Self::Relayed(relay) => relay.from.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
+            Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Relayed(relay) => relay.from.size_hint(),
+        }
+    }
+}
+
+// ===== impl Relay =====
+
+impl Relay {
+    /// Hands on `from`, keeping the books in `entry`; the upstream connection goes back when all is through.
+    pub fn new(from: Incoming, held: Held, lease: Lease, upload: Option<Rc<UploadState>>, idle: Idle, phase: Option<Rc<Phase>>) -> Self {
+        idle.rearm();
+        Self {
+            from,
+            entry: Some(held.entry),
+            _permit: held.permit,
+            _span: held.span,
+            lease: Some(lease),
+            upload,
+            idle,
+            phase,
+            revoked: None,
+        }
+    }
+
+    /// Breaks off when `revoked` resolves: for an answer that has no end of its own.
+    #[must_use]
+    pub fn until(mut self, revoked: impl Future<Output = Refused> + 'static) -> Self {
+        self.revoked = Some(Revoked(Box::pin(revoked)));
+        self
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(Revoked(revoked)) = &mut self.revoked
+            && revoked.as_mut().poll(cx).is_ready()
+        {
+            self.revoked = None;
+            self.interrupt();
+            return Poll::Ready(Some(Err(BodyError::Revoked)));
+        }
+        match Pin::new(&mut self.from).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(entry) = &mut self.entry
+                    && let Some(data) = frame.data_ref()
+                {
+                    entry.sent(data.len() as u64);
+                }
+                if self.from.is_end_stream() {
+                    self.finish();
+                } else {
+                    self.idle.rearm();
+                }
+                let frame = match frame.into_trailers() {
+                    Ok(mut trailers) => {
+                        Rewriting::answer_trailers(&mut trailers);
+                        Frame::trailers(trailers)
+                    }
+                    Err(data) => data,
+                };
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.finish();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.fail();
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Pending => match self.idle.deadline.poll_passed(cx) {
+                Poll::Ready(()) => {
+                    self.fail();
+                    Poll::Ready(Some(Err(BodyError::Silent)))
+                }
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn finish(&mut self) {
+        self.idle.deadline.disarm();
+        if let Some(lease) = self.lease.take() {
+            lease.give_back(self.upload.as_deref());
+        }
+        if let Some(mut entry) = self.entry.take() {
+            self.count_upload(&mut entry);
+            entry.complete();
+        }
+    }
+
+    fn count_upload(&self, entry: &mut Entry) {
+        if let Some(upload) = &self.upload {
+            entry.received(upload.received.get());
+        }
+    }
+
+    /// Dropped unfinished, an entry says that it was interrupted.
+    fn interrupt(&mut self) {
+        self.idle.deadline.disarm();
+        drop(self.lease.take());
+        if let Some(mut entry) = self.entry.take() {
+            self.count_upload(&mut entry);
+            drop(entry);
+        }
+    }
+
+    fn fail(&mut self) {
+        self.idle.deadline.disarm();
+        drop(self.lease.take());
+        if let Some(mut entry) = self.entry.take() {
+            self.count_upload(&mut entry);
+            entry.fail();
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.idle.deadline.disarm();
+        if let Some(mut entry) = self.entry.take() {
+            self.count_upload(&mut entry);
+            drop(entry);
+        }
+        if let Some(phase) = &self.phase {
+            phase.answered();
+        }
+    }
+}
+
+impl Idle {
+    fn rearm(&self) {
+        let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
+        self.deadline.arm(left.map_or(self.each, |left| left.min(self.each)));
+    }
+}
+
+// ===== impl UpstreamBody =====
+
+impl HttpBody for UpstreamBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Relayed(upload) => upload.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty | Self::Full(None) => true,
+            Self::Full(Some(bytes)) => bytes.is_empty(),
+            Self::Relayed(upload) => upload.from.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
+            Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Relayed(upload) => upload.from.size_hint(),
+        }
+    }
+}
+
+// ===== impl Upload =====
+
+impl Upload {
+    /// Hands on `from`, at most `limit` bytes of it, as long as its pieces come in time.
+    pub fn new(from: Incoming, rules: Arc<Rules>, state: Rc<UploadState>, deadline: Deadline, exchange: Rc<Deadline>, limit: u64) -> Self {
+        Self { from, rules, state, deadline, exchange, limit }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.from).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let frame = match frame.into_data() {
+                    Ok(data) => {
+                        let total = self.state.received.get().saturating_add(data.len() as u64);
+                        self.state.received.set(total);
+                        if total > self.limit {
+                            return Poll::Ready(Some(Err(self.broke(UploadEnd::TooLarge, BodyError::TooLarge))));
+                        }
+                        Frame::data(data)
+                    }
+                    // A trailer can carry an identity as well as a header can, and some servers join the two.
+                    Err(other) => match other.into_trailers() {
+                        Ok(mut trailers) => {
+                            let strays: Vec<_> =
+                                trailers.keys().filter(|name| self.rules.names.fate(name) != Fate::Keep).cloned().collect();
+                            for name in strays {
+                                trailers.remove(&name);
+                            }
+                            Frame::trailers(trailers)
+                        }
+                        Err(frame) => frame,
+                    },
+                };
+                self.deadline.disarm();
+                self.exchange.arm(self.rules.timeouts.first_byte.0);
+                if self.from.is_end_stream() {
+                    self.state.ended.set(UploadEnd::Whole);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.deadline.disarm();
+                self.exchange.arm(self.rules.timeouts.first_byte.0);
+                self.state.ended.set(UploadEnd::Whole);
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broke(UploadEnd::Broken, error.into())))),
+            Poll::Pending => {
+                if !self.deadline.armed() {
+                    // It is the caller who is waited for now.
+                    self.exchange.disarm();
+                    self.deadline.arm(self.rules.timeouts.body.0);
+                }
+                match self.deadline.poll_passed(cx) {
+                    Poll::Ready(()) => Poll::Ready(Some(Err(self.broke(UploadEnd::Broken, BodyError::Silent)))),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn broke(&self, end: UploadEnd, error: BodyError) -> BodyError {
+        self.deadline.disarm();
+        self.state.ended.set(end);
+        error
+    }
+}

@@ -1,0 +1,36 @@
+//! The request's way through Vicar, one file a step; [`pipeline`] reads like the table of the design.
+//!
+//! `lifecycle` starts [`server`]; nobody else calls in here. This room knows every other room a request meets
+//! (`catalog`, `policy`, `directory`, `audit`) and none of them knows it.
+
+pub mod arrival;
+pub mod assertion;
+pub mod body;
+mod connection;
+pub mod counts;
+pub mod credentials;
+pub mod deadline;
+pub mod guard;
+pub mod limits;
+mod local;
+pub mod names;
+mod phase;
+pub mod pipeline;
+pub mod problem;
+pub mod proxy_protocol;
+pub mod query;
+pub mod request_id;
+pub mod rewrite;
+pub mod rules;
+mod self_service;
+pub mod server;
+mod span;
+pub mod stream;
+mod streams;
+pub mod subject;
+pub mod tls;
+mod trace;
+mod unparsed;
+mod upgrade;
+pub mod upstream;
+pub mod wire;

@@ -1,0 +1,576 @@
+//! The request's way: the table of DESIGN §3 as code.
+//!
+//! Each step gives the next a value that it alone can make, so no step can be left out:
+//! [`Clean`] (guard) → `Presented` (credentials) → `Caller` (directory) → `Permit` (limits) → `Operation` (catalog)
+//! → `Option<Subject>` → `Grant` (policy) → `Entry` (audit) → upstream.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header, request::Parts};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+
+use super::{
+    arrival::Origin,
+    assertion::Acting,
+    body::{Body, Held, Idle, Relay, Upload, UploadEnd, UploadState, UpstreamBody},
+    connection::Exchange,
+    counts::Outcome,
+    credentials::{self, Unread},
+    deadline::Deadline,
+    guard::{self, BodyAhead, Clean},
+    limits::{Exhausted, Left, Permit},
+    problem::{Code, Problem},
+    query,
+    request_id::RequestId,
+    rewrite::Arrival,
+    rules::Rules,
+    self_service,
+    server::{Shared, Worker},
+    span::Recording,
+    subject,
+    tls::Alpn,
+    trace,
+    upgrade::{self, Upgrade},
+    upstream::{Bounds, UpstreamError},
+};
+use crate::{
+    audit::{Concerned, Decision, Entry, Opening, Standing},
+    catalog::Operation,
+    directory::{self, Caller, Client, Presented, Refused},
+    identity::Subject,
+    policy::{Denial, Grant, Reason, Verdict},
+};
+
+/// Serves one request, whatever it is.
+pub async fn serve(worker: &Worker, exchange: &Exchange, mut request: Request<Incoming>) -> Response<Body> {
+    let began = Instant::now();
+    let time = Timestamp::now();
+    let id = worker.ids.next(u64::try_from(time.as_millisecond()).unwrap_or(0));
+    let rules = worker.rules();
+    let upgrade = upgrade::wished(&mut request);
+    let (parts, body) = request.into_parts();
+    let origin = exchange.peer.origin(&parts.headers, &rules.trusted);
+    let way = Way {
+        worker,
+        exchange,
+        rules: &rules,
+        id: &id,
+        origin: &origin,
+        time,
+        began,
+        left: Cell::new(None),
+        outcome: Cell::default(),
+        span: RefCell::default(),
+    };
+    let mut response = match way.walk(parts, body, upgrade).await {
+        Ok(response) => response,
+        Err(problem) => {
+            way.failed(problem.code);
+            let mut response = problem.into_response(&id);
+            rules.rewriting.sign(response.headers_mut(), &id);
+            response
+        }
+    };
+    if let Some(span) = way.span.borrow_mut().as_mut() {
+        span.status(response.status());
+    }
+    if let Some(left) = way.left.get() {
+        left.sign(response.headers_mut());
+    }
+    worker.tally.request(way.outcome.get(), response.status().as_u16(), || began.elapsed());
+    response
+}
+
+/// The answer to what was no request that could be read.
+pub fn refuse(shared: &Shared, problem: Problem) -> Response<Body> {
+    let id = RequestId::lone(u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0));
+    let mut response = problem.into_response(&id);
+    shared.rules.load().rewriting.sign(response.headers_mut(), &id);
+    response
+}
+
+/// One request under way, and what all steps look at.
+pub(super) struct Way<'w> {
+    pub(super) worker: &'w Worker,
+    pub(super) exchange: &'w Exchange,
+    pub(super) rules: &'w std::sync::Arc<Rules>,
+    pub(super) id: &'w RequestId,
+    pub(super) origin: &'w Origin,
+    pub(super) time: Timestamp,
+    pub(super) began: Instant,
+    /// What the caller has left of its requests, once it is known.
+    left: Cell<Option<Left>>,
+    /// What it came to, for the metrics.
+    outcome: Cell<Outcome>,
+    /// Its span, where spans are exported; the answer's body takes it along.
+    span: RefCell<Option<Box<Recording>>>,
+}
+
+/// What the record of this request says, as far as it is known at this step.
+#[derive(Default)]
+pub(super) struct Known<'k> {
+    pub(super) caller: Option<&'k Caller>,
+    /// Of a sign-in that failed.
+    pub(super) claimed: Option<(Option<&'k str>, Option<&'k str>)>,
+    pub(super) operation: Option<&'k Operation<'k, 'k>>,
+    pub(super) subject: Option<&'k Subject>,
+    pub(super) share: Option<&'k str>,
+}
+
+impl Way<'_> {
+    async fn walk(&self, mut parts: Parts, body: Incoming, upgrade: Option<Upgrade>) -> Result<Response<Body>, Problem> {
+        let rules = self.rules;
+        let (method, uri, mut headers) = (parts.method, parts.uri, std::mem::take(&mut parts.headers));
+
+        // 2: one meaning only
+        let clean = guard::clean(&method, &uri, parts.version, &headers, &body, &rules.names, rules.path)?;
+        if self.exchange.had_fragment(&method, &uri) {
+            return Err(Problem::ambiguous("The request target has a fragment."));
+        }
+        let head = Head { method: &method, headers: &headers, clean: &clean, trace: trace::of(&headers, &self.worker.ids) };
+        self.span.replace(Recording::begin(self.worker.shared.spans.as_ref(), &head.trace, method.as_str()));
+
+        // 3 and 4: who calls
+        let presented = credentials::read(&headers, &rules.names).map_err(|unread| self.unread(&head, &unread))?;
+        let caller = self.sign_in(&head, &presented).await?;
+        let known = Known { caller: Some(&caller), ..Known::default() };
+
+        // 5: how much
+        let permit = self.permit(&head, &known, &caller)?;
+
+        if self_service::concerns(&clean) {
+            // Boxed, as other rare ways are: a future is as large as its largest way, and is moved for each request.
+            return Box::pin(self_service::answer(self, &head, &caller, permit)).await;
+        }
+
+        // 6: what is asked
+        let operation = rules.catalog.classify(method.as_str(), &clean.path).ok();
+        let known = Known { operation: operation.as_ref(), ..known };
+        self.query(&head, operation.as_ref()).map_err(|problem| self.refused(&head, &known, problem))?;
+        if operation.is_some() {
+            self.body(&head, operation.as_ref()).map_err(|problem| self.refused(&head, &known, problem))?;
+        }
+
+        // 7: for whom
+        let named = subject::from_header(&headers, &rules.names.subject).map_err(|problem| self.refused(&head, &known, problem))?;
+        let pointers = operation.as_ref().map(|operation| rules.policy.subject_sources(caller.account_id(), operation, self.time));
+        let (named, read) = match pointers.filter(|pointers| !pointers.is_empty() && clean.body != BodyAhead::Absent && is_json(&headers)) {
+            None => (named, Unconsumed::Stream(body)),
+            Some(pointers) => {
+                subject::readable(&headers).map_err(|problem| self.refused(&head, &known, problem))?;
+                let bytes = Box::pin(self.read_body(body)).await.map_err(|problem| self.refused(&head, &known, problem))?;
+                let named = subject::from_body(named, &bytes, pointers.iter()).map_err(|problem| self.refused(&head, &known, problem))?;
+                (named, Unconsumed::Bytes(bytes))
+            }
+        };
+
+        // 8: may it
+        let asked = named.clone();
+        let known = Known { subject: asked.as_ref(), ..known };
+        let verdict = rules.policy.decide(caller.account_id(), operation.as_ref(), named, self.time);
+        let (grant, decision, reason, share) = match &verdict {
+            Verdict::Allowed(grant) => (grant, Decision::Allow, grant.reason().as_str(), grant.share()),
+            Verdict::Observed(grant, denial) => (grant, Decision::Deny, denial.reason().as_str(), denial.rule()),
+            Verdict::Denied(denial) => {
+                let known = Known { share: denial.rule(), ..known };
+                return Err(self.denied(&head, &known, denial));
+            }
+        };
+        let known = Known { share, ..known };
+        if operation.is_none() {
+            // Only observing lets an endpoint through that no catalog names; the guard still holds for it.
+            self.body(&head, None).map_err(|problem| self.refused(&head, &known, problem))?;
+        }
+
+        if upgrade.is_some() && rules.service.speaks() == Alpn::Http2 {
+            // As the plain GET that is left of it, it would get an answer to what was not asked.
+            return Err(self.refused(&head, &known, Code::UpgradeUnavailable.into()));
+        }
+
+        // 9: in the journal before anything leaves
+        let opening = self.opening(&head, &known, decision, reason);
+        let entry = self.worker.shared.audit.open_entry(opening).await.map_err(|_| self.no_audit())?;
+
+        // 10: Vicar's word in place of the caller's
+        let trace = head.trace.clone();
+        let arrival = Arrival {
+            client: self.origin.client,
+            proto: self.origin.proto,
+            forwarded_for: &self.origin.header,
+            host: self.origin.host.as_ref().unwrap_or(&clean.host),
+        };
+        rules.rewriting.request(&mut headers, &clean, &caller, grant, &arrival, self.id);
+        if let Some(signer) = &rules.assertion {
+            let acting = Acting { account: caller.account_id().as_str(), key: caller.key_id_str(), user: grant.subject() };
+            signer.sign(&mut headers, acting, self.id, self.time);
+        }
+        match &*self.span.borrow() {
+            Some(_) => trace.carry_on_from_here(&mut headers),
+            None => trace.carry_on(&mut headers),
+        }
+
+        // 11 and 12: there and back
+        let limit = self.body_limit(operation.as_ref());
+        let (body, upload) = self.upload(read, limit);
+        let mut request = Request::new(body);
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = clean.target.clone();
+        *request.headers_mut() = headers;
+        self.forward(request, upload, upgrade, &caller, grant, Held { entry, permit, span: None }).await
+    }
+
+    /// Step 4.
+    async fn sign_in(&self, head: &Head<'_>, presented: &Presented) -> Result<Caller, Problem> {
+        let client = Client { address: self.origin.client, certificate: self.exchange.peer.certificate };
+        let refused = match directory::sign_in(&self.worker.shared.directory, presented, client, self.time).await {
+            Ok(caller) => return Ok(caller),
+            Err(refused) => refused,
+        };
+        match refused {
+            Refused::NotKnown { reason, key, account } => {
+                let claimed = Some((account.as_ref().map(|account| account.as_str()), Some(key.as_str())));
+                let known = Known { claimed, ..Known::default() };
+                let problem = self.failed_sign_in(Code::CredentialsInvalid);
+                Err(self.refused_for(head, &known, problem, reason.as_str()))
+            }
+            Refused::Unavailable { retry_after } => {
+                let known = Known { claimed: Some((None, Some(presented.id.as_str()))), ..Known::default() };
+                let problem = Problem::from(Code::DirectoryUnavailable).retry_after(retry_after.as_secs());
+                Err(self.refused(head, &known, problem))
+            }
+        }
+    }
+
+    fn unread(&self, head: &Head<'_>, unread: &Unread) -> Problem {
+        let known = Known { claimed: Some((None, unread.key.as_ref().map(|key| key.as_str()))), ..Known::default() };
+        let problem = match unread.code {
+            Code::CredentialsMissing => {
+                let names = &self.rules.names;
+                Problem::because(Code::CredentialsMissing, format!("The headers are {} and {}.", names.id, names.secret))
+            }
+            code => self.failed_sign_in(code),
+        };
+        self.refused_for(head, &known, problem, unread.reason)
+    }
+
+    /// One answer for every failed sign-in, and a slower one for an address that fails all the time.
+    fn failed_sign_in(&self, code: Code) -> Problem {
+        match self.worker.shared.limits.failed_sign_in(self.origin.client) {
+            Ok(()) => code.into(),
+            Err(wait) => Problem::from(Code::RateLimited).retry_after(wait.0.as_secs() + 1),
+        }
+    }
+
+    /// Step 5.
+    fn permit(&self, head: &Head<'_>, known: &Known<'_>, caller: &Caller) -> Result<Permit, Problem> {
+        let problem = match self.worker.shared.limits.permit(caller) {
+            Ok(permit) => {
+                self.left.set(permit.left());
+                return Ok(permit);
+            }
+            Err(Exhausted::Requests { wait, left }) => {
+                self.left.set(Some(left));
+                Problem::from(Code::RateLimited).retry_after(wait.as_secs() + 1)
+            }
+            Err(Exhausted::AtOnce) => {
+                Problem::because(Code::RateLimited, "This account has too many requests under way at once.").retry_after(1)
+            }
+        };
+        Err(self.refused(head, known, problem))
+    }
+
+    /// Which names may stand in the query.
+    fn query(&self, head: &Head<'_>, operation: Option<&Operation<'_, '_>>) -> Result<(), Problem> {
+        let Some(query) = head.clean.query else { return Ok(()) };
+        let allowed = operation.and_then(|operation| operation.endpoint.query.as_deref());
+        let Some(name) = query::refused(query, allowed, &self.rules.reserved_query) else { return Ok(()) };
+        let name: String = name.chars().take(64).collect();
+        Err(Problem::because(Code::QueryNotAllowed, format!("The query has {name:?}.")))
+    }
+
+    /// Which body the endpoint takes: its media type, its size.
+    fn body(&self, head: &Head<'_>, operation: Option<&Operation<'_, '_>>) -> Result<(), Problem> {
+        let endpoint = operation.map(|operation| operation.endpoint);
+        if head.clean.body == BodyAhead::Absent {
+            return Ok(());
+        }
+        let limit = self.body_limit(operation);
+        if let BodyAhead::Sized(size) = head.clean.body
+            && size > limit
+        {
+            return Err(too_large(limit));
+        }
+        let content_types = endpoint.and_then(|endpoint| endpoint.content_types.as_ref()).unwrap_or(&self.rules.content_types);
+        let media = media_type(head.headers);
+        if content_types.iter().any(|allowed| allowed.as_bytes().eq_ignore_ascii_case(media)) {
+            return Ok(());
+        }
+        Err(Problem::because(Code::UnsupportedMediaType, format!("This endpoint takes {}.", content_types.join(", "))))
+    }
+
+    /// The largest body the endpoint takes, in bytes.
+    fn body_limit(&self, operation: Option<&Operation<'_, '_>>) -> u64 {
+        operation.and_then(|operation| operation.endpoint.body).map_or(self.rules.body_limit, |size| size.0)
+    }
+
+    async fn read_body(&self, body: Incoming) -> Result<Bytes, Problem> {
+        let limit = self.rules.subject_body_limit;
+        let deadline = &self.exchange.deadline;
+        deadline.arm(self.rules.timeouts.body.0);
+        let read = deadline.bound(Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX)).collect()).await;
+        deadline.disarm();
+        match read {
+            Some(Ok(collected)) => Ok(collected.to_bytes()),
+            Some(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large(limit)),
+            Some(Err(_)) | None => Err(Problem::ambiguous("The body did not arrive whole.")),
+        }
+    }
+
+    fn denied(&self, head: &Head<'_>, known: &Known<'_>, denial: &Denial) -> Problem {
+        let code = match denial.reason() {
+            Reason::EndpointUnknown => Code::EndpointUnknown,
+            Reason::Shared | Reason::NotShared => Code::NotShared,
+            Reason::DeniedByRule => Code::DeniedByRule,
+            Reason::ImpersonationNotAllowed => Code::ImpersonationNotAllowed,
+            Reason::ImpersonationRequired => Code::ImpersonationRequired,
+            Reason::NeverImpersonate => Code::NeverImpersonate,
+        };
+        let problem = match known.operation {
+            Some(operation) => {
+                let asked = format!("Asked for {} on {}", operation.action_name(), operation.resource());
+                let detail = match denial.reason() {
+                    Reason::DeniedByRule => format!("{asked}; a deny rule covers it."),
+                    Reason::ImpersonationNotAllowed | Reason::ImpersonationRequired | Reason::NeverImpersonate => format!("{asked}."),
+                    Reason::EndpointUnknown | Reason::Shared | Reason::NotShared => format!("{asked}; no share covers it."),
+                };
+                Problem::because(code, detail)
+            }
+            None => code.into(),
+        };
+        self.refused(head, known, problem)
+    }
+
+    fn no_audit(&self) -> Problem {
+        Problem::from(Code::AuditUnavailable).retry_after(5)
+    }
+
+    /// What ends before it is decided, or for want of a record, is counted by its code.
+    fn failed(&self, code: Code) {
+        let outcome = self.outcome.get();
+        if !outcome.is_decided() || code == Code::AuditUnavailable {
+            self.outcome.set(outcome.refused(code.as_str()));
+        }
+    }
+
+    /// Records a refusal; a refusal that cannot be recorded is another one.
+    pub(super) fn refused(&self, head: &Head<'_>, known: &Known<'_>, problem: Problem) -> Problem {
+        let reason = problem.code.as_str();
+        self.refused_for(head, known, problem, reason)
+    }
+
+    fn refused_for(&self, head: &Head<'_>, known: &Known<'_>, problem: Problem, reason: &str) -> Problem {
+        let opening = self.opening(head, known, Decision::Deny, reason);
+        match self.worker.shared.audit.refuse(opening, problem.code.status().as_u16()) {
+            Ok(()) => problem,
+            Err(_) => self.no_audit(),
+        }
+    }
+
+    /// What the record of this request begins with.
+    pub(super) fn opening<'o>(&'o self, head: &'o Head<'_>, known: &'o Known<'_>, decision: Decision, reason: &'o str) -> Opening<'o> {
+        let (account, key) = match (known.caller, known.claimed) {
+            (Some(caller), _) => (Some(caller.account_id().as_str()), Some(caller.key_id_str())),
+            (None, Some((account, key))) => (account, key),
+            (None, None) => (None, None),
+        };
+        self.outcome.set(Outcome::decided(decision, reason, known.operation, &self.rules.words));
+        let opening = Opening {
+            id: self.id.ulid(),
+            time: self.time,
+            began: self.began,
+            standing: if known.caller.is_some() { Standing::SignedIn } else { Standing::Claimed },
+            account,
+            key,
+            subject: known.subject.map(Subject::as_str),
+            method: head.method.as_str(),
+            path: head.clean.path.as_str(),
+            query: head.clean.query,
+            resource: known.operation.map(|operation| Concerned { kind: operation.kind_name(), id: operation.id.as_deref() }),
+            action: known.operation.map(Operation::action_name),
+            decision,
+            reason,
+            share: known.share,
+            policy: self.rules.policy.digest(),
+            stale: known.caller.is_some_and(Caller::stale),
+            client: self.origin.client,
+            user_agent: head.headers.get(header::USER_AGENT).map(HeaderValue::as_bytes),
+            trace_id: Some(head.trace.id()),
+        };
+        if let Some(span) = self.span.borrow_mut().as_mut() {
+            span.note(&opening, known.operation.map(|operation| operation.endpoint.template.to_string()));
+        }
+        opening
+    }
+
+    fn upload(&self, read: Unconsumed, limit: u64) -> (UpstreamBody, Option<Rc<UploadState>>) {
+        match read {
+            Unconsumed::Bytes(bytes) => {
+                let state = Rc::new(UploadState::default());
+                state.received.set(bytes.len() as u64);
+                state.ended.set(UploadEnd::Whole);
+                (UpstreamBody::Full(Some(bytes)), Some(state))
+            }
+            Unconsumed::Stream(body) if hyper::body::Body::is_end_stream(&body) => (UpstreamBody::Empty, None),
+            Unconsumed::Stream(body) => {
+                let state = Rc::new(UploadState::default());
+                let deadline = self.worker.deadlines.deadline();
+                let upload = Upload::new(body, self.rules.clone(), state.clone(), deadline, self.exchange.deadline.clone(), limit);
+                (UpstreamBody::Relayed(upload), Some(state))
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        mut request: Request<UpstreamBody>,
+        upload: Option<Rc<UploadState>>,
+        upgrade: Option<Upgrade>,
+        caller: &Caller,
+        grant: &Grant<'_>,
+        Held { mut entry, permit, .. }: Held,
+    ) -> Result<Response<Body>, Problem> {
+        if matches!(request.body(), UpstreamBody::Relayed(_)) && !request.headers().contains_key(header::CONTENT_LENGTH) {
+            // The HTTP library would leave the body of a GET away unless told that there is one.
+            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        if let Some(upgrade) = &upgrade {
+            upgrade.ask(self.worker, request.headers_mut());
+        }
+        let timeouts = &self.rules.timeouts;
+        let deadline: &Rc<Deadline> = &self.exchange.deadline;
+        let bounds = Bounds { timeouts, end: timeouts.total.map(|total| self.began + total.0) };
+        let upstream = self.worker.upstream(&self.rules.service);
+        let asked = Instant::now();
+        let sent = upstream.send(request, grant, &entry, deadline, bounds).await;
+        let took_us = micros(asked);
+        entry.upstream_us(took_us);
+        self.outcome.set(self.outcome.get().upstream(asked.saturating_duration_since(self.began), took_us));
+        if let Some(upload) = &upload {
+            entry.received(upload.received.get());
+        }
+        let (response, lease) = match sent {
+            Ok(answer) => answer,
+            Err(error) => {
+                deadline.disarm();
+                return Err(self.no_answer(&error, upload.as_deref(), entry));
+            }
+        };
+        let mut response = response;
+        if response.status().is_informational() {
+            deadline.disarm();
+            let Some(upgrade) = upgrade.filter(|_| upgrade::agreed(&response)) else {
+                return Err(self.no_answer(&UpstreamError::Unasked, None, entry));
+            };
+            entry.status(response.status().as_u16());
+            self.rules.rewriting.answer(response.headers_mut(), self.id);
+            let revoked = self.worker.shared.directory.revoked(caller);
+            let held = Held { entry, permit, span: self.span.take() };
+            return Ok(upgrade.switch(self.worker, self.exchange, response, held, revoked));
+        }
+        if response.status().is_success() && upgrade.as_ref().is_some_and(Upgrade::is_extended_connect) {
+            deadline.disarm();
+            return Err(self.no_answer(&UpstreamError::Unasked, None, entry));
+        }
+        let (mut head, from) = response.into_parts();
+        // The connection to the caller has a version of its own.
+        head.version = Version::default();
+        entry.status(head.status.as_u16());
+        self.rules.rewriting.answer(&mut head.headers, self.id);
+        let body = if hyper::body::Body::is_end_stream(&from) {
+            deadline.disarm();
+            lease.give_back(upload.as_deref());
+            entry.complete();
+            Body::Empty
+        } else {
+            let mut span = self.span.take();
+            if let Some(span) = &mut span {
+                span.status(head.status);
+            }
+            let idle = Idle { deadline: deadline.clone(), each: timeouts.idle.0, end: bounds.end };
+            let relay = Relay::new(from, Held { entry, permit, span }, lease, upload, idle, self.exchange.phase.clone());
+            // What is under way may finish; what never finishes ends with its key.
+            Body::Relayed(if is_endless(&head.headers) { relay.until(self.worker.shared.directory.revoked(caller)) } else { relay })
+        };
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// Closes the entry of a request that the upstream gave no answer to.
+    fn no_answer(&self, error: &UpstreamError, upload: Option<&UploadState>, mut entry: Entry) -> Problem {
+        let ended = upload.map(|upload| upload.ended.get());
+        let problem = match (ended, error) {
+            (Some(UploadEnd::TooLarge), _) => Problem { connection: super::problem::Afterwards::Close, ..too_large(self.rules.body_limit) },
+            (Some(UploadEnd::Broken), _) => {
+                // The caller went away or fell silent in its own body: nobody is left to be told.
+                entry.status(400);
+                drop(entry);
+                return Problem::ambiguous("The body did not arrive whole.");
+            }
+            (_, UpstreamError::Shut { wait }) => Problem::from(Code::UpstreamShut).retry_after(wait.as_secs() + 1),
+            (_, UpstreamError::Timeout | UpstreamError::ConnectTimeout) => Code::UpstreamTimeout.into(),
+            (_, UpstreamError::Connect(_) | UpstreamError::Http(_) | UpstreamError::Unasked) => Code::UpstreamUnreachable.into(),
+        };
+        if !matches!(problem.code, Code::BodyTooLarge) {
+            tracing::debug!(%error, request = self.id.as_str(), "no answer from the upstream");
+        }
+        entry.status(problem.code.status().as_u16());
+        entry.fail();
+        problem
+    }
+}
+
+/// The head of a request, as the steps behind the guard see it.
+pub(super) struct Head<'h> {
+    pub(super) method: &'h Method,
+    pub(super) headers: &'h HeaderMap,
+    pub(super) clean: &'h Clean<'h>,
+    pub(super) trace: trace::Trace,
+}
+
+/// A body that has gone nowhere yet.
+enum Unconsumed {
+    Stream(Incoming),
+    Bytes(Bytes),
+}
+
+/// The media type of the body, without its parameters.
+fn media_type(headers: &HeaderMap) -> &[u8] {
+    let value = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
+}
+
+/// Whether an answer goes on until somebody ends it: server-sent events (HTML §9.2), and pictures that replace each other.
+fn is_endless(headers: &HeaderMap) -> bool {
+    let media = media_type(headers);
+    media.eq_ignore_ascii_case(b"text/event-stream") || media.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
+}
+
+/// Whether the body calls itself JSON (RFC 6839 §3.1 for `+json`).
+fn is_json(headers: &HeaderMap) -> bool {
+    let media = media_type(headers).to_ascii_lowercase();
+    media == b"application/json" || media.ends_with(b"+json")
+}
+
+fn too_large(limit: u64) -> Problem {
+    Problem::because(Code::BodyTooLarge, format!("The limit here is {limit} bytes."))
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,94 @@
+//! `/.vicar/…`: what a key may ask about itself, and do to itself (DESIGN §4.8).
+//!
+//! A key can neither delete nor lengthen itself, and sees nothing of any other. No catalog can name a path
+//! under `/.vicar/`, and nothing under it goes upstream.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    body::Body,
+    guard::Clean,
+    limits::Permit,
+    pipeline::{Head, Known, Way},
+    problem::{Code, Problem},
+};
+use crate::{audit::Decision, directory::Caller, settings::SelfService};
+
+const PREFIX: &str = "/.vicar";
+
+/// Whether a request is for Vicar itself.
+#[must_use]
+pub(super) fn concerns(clean: &Clean<'_>) -> bool {
+    clean.path.as_str().strip_prefix(PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Answers it. Only a caller who was let in and has a permit gets here.
+pub(super) async fn answer(way: &Way<'_>, head: &Head<'_>, caller: &Caller, _permit: Permit) -> Result<Response<Body>, Problem> {
+    let known = Known { caller: Some(caller), ..Known::default() };
+    let path = head.clean.path.as_str();
+    let wanted = match (head.method, path.strip_prefix(PREFIX).unwrap_or_default().trim_end_matches('/')) {
+        (&Method::GET | &Method::HEAD, "/whoami") => SelfService::Whoami,
+        (&Method::POST, "/rotate") => SelfService::Rotate,
+        _ => return Err(way.refused(head, &known, Code::EndpointUnknown.into())),
+    };
+    if !way.rules.self_service.contains(&wanted) {
+        let detail = format!("{path} is not switched on here (self_service in the settings).");
+        return Err(way.refused(head, &known, Problem::because(Code::EndpointUnknown, detail)));
+    }
+    let opening = way.opening(head, &known, Decision::Allow, "self-service");
+    let audit = &way.worker.shared.audit;
+    let mut entry = audit.open_entry(opening).await.map_err(|_| Problem::from(Code::AuditUnavailable).retry_after(5))?;
+    let document = match wanted {
+        SelfService::Whoami => whoami(way, caller),
+        SelfService::Rotate => match rotate(way, caller).await {
+            Ok(document) => document,
+            Err(problem) => {
+                entry.status(problem.code.status().as_u16());
+                entry.fail();
+                return Err(problem);
+            }
+        },
+    };
+    let text = document.to_string();
+    entry.status(StatusCode::OK.as_u16());
+    entry.sent(text.len() as u64);
+    entry.complete();
+    let mut response = Response::new(if head.method == Method::HEAD { Body::Empty } else { Body::full(Bytes::from(text)) });
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    way.rules.rewriting.sign(response.headers_mut(), way.id);
+    Ok(response)
+}
+
+fn whoami(way: &Way<'_>, caller: &Caller) -> serde_json::Value {
+    let (account, key) = (caller.account(), caller.key());
+    json!({
+        "account": account.id,
+        "account_name": account.name,
+        "id": key.id,
+        "name": key.name,
+        "expires": key.expires.map(|end| end.to_string()),
+        "shares": way.rules.policy.shares(&account.id),
+    })
+}
+
+async fn rotate(way: &Way<'_>, caller: &Caller) -> Result<serde_json::Value, Problem> {
+    let shared = &way.worker.shared;
+    // To the second, as every other time of a key.
+    let now = Timestamp::from_second(way.time.as_second()).unwrap_or(way.time);
+    let rotated = shared.backend.rotate_key(caller.key_id(), shared.rotate_overlap, now).await.map_err(|error| {
+        tracing::warn!(%error, "a key could not be rotated");
+        Problem::from(Code::DirectoryUnavailable).retry_after(5)
+    })?;
+    Ok(json!({
+        "account": rotated.key.account,
+        "id": rotated.key.id,
+        "secret": rotated.secret.reveal(),
+        "name": rotated.key.name,
+        "expires": rotated.key.expires.map(|end| end.to_string()),
+        "previous_until": rotated.key.previous.map(|previous| previous.until.to_string()),
+    }))
+}

@@ -1,0 +1,151 @@
+//! W3C Trace Context: carried through, and made where it is missing.
+//!
+//! A trace that came is left as it came, unless Vicar exports spans: then its own span stands between the caller's
+//! and the upstream's.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::request_id::RequestIds;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The trace a request belongs to.
+#[derive(Debug, Clone)]
+pub(super) struct Trace {
+    id: [u8; 32],
+    /// The caller's span, if the trace came with the request.
+    parent: Option<[u8; 16]>,
+    /// Vicar's own span.
+    span: [u8; 16],
+    sampled: Sampled,
+}
+
+/// Whether whoever began the trace wants it recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sampled {
+    Yes,
+    No,
+}
+
+/// The trace that the caller's `traceparent` names in the right form, or a new one.
+#[must_use]
+pub(super) fn of(headers: &HeaderMap, ids: &RequestIds) -> Trace {
+    let came = headers.get(TRACEPARENT).and_then(|value| parse(value.as_bytes(), ids));
+    came.unwrap_or_else(|| {
+        let mut id = [0; 32];
+        let (high, low) = id.split_at_mut(16);
+        high.copy_from_slice(&hex(ids.bits()));
+        low.copy_from_slice(&hex(ids.bits() | 1));
+        Trace { id, parent: None, span: hex(ids.bits() | 1), sampled: Sampled::Yes }
+    })
+}
+
+/// `00-` 32 hex `-` 16 hex `-` 2 hex, neither id all zero.
+fn parse(value: &[u8], ids: &RequestIds) -> Option<Trace> {
+    let is_hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let mut parts = value.split(|b| *b == b'-');
+    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let shaped = version.len() == 2 && flags.len() == 2 && [version, trace, span, flags].into_iter().all(is_hex);
+    let known = version != b"ff" && (version != b"00" || parts.next().is_none());
+    let zero = trace.iter().all(|b| *b == b'0') || span.iter().all(|b| *b == b'0');
+    if !shaped || !known || zero {
+        return None;
+    }
+    // The lowest bit of the flags.
+    let sampled = if flags.last().is_some_and(|digit| digit % 2 == 1) != flags.last().is_some_and(u8::is_ascii_lowercase) {
+        Sampled::Yes
+    } else {
+        Sampled::No
+    };
+    Some(Trace { id: trace.try_into().ok()?, parent: Some(span.try_into().ok()?), span: hex(ids.bits() | 1), sampled })
+}
+
+fn hex(bits: u64) -> [u8; 16] {
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    let mut text = [0; 16];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bits.to_be_bytes()) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
+    }
+    text
+}
+
+impl Trace {
+    /// The trace id, 32 hex digits.
+    pub(super) fn id(&self) -> &str {
+        std::str::from_utf8(&self.id).unwrap_or_default()
+    }
+
+    /// The caller's span, 16 hex digits.
+    pub(super) fn parent(&self) -> Option<&str> {
+        self.parent.as_ref().and_then(|span| std::str::from_utf8(span).ok())
+    }
+
+    /// Vicar's own span, 16 hex digits.
+    pub(super) fn span(&self) -> &str {
+        std::str::from_utf8(&self.span).unwrap_or_default()
+    }
+
+    /// Whether whoever began the trace wants it recorded.
+    pub(super) fn sampled(&self) -> bool {
+        self.sampled == Sampled::Yes
+    }
+
+    /// Puts the trace on the request upstream: one that came stays as it is.
+    pub(super) fn carry_on(&self, headers: &mut HeaderMap) {
+        if self.parent.is_none() {
+            headers.remove(TRACESTATE);
+            self.write(headers, "00");
+        }
+    }
+
+    /// Puts the trace on the request upstream with Vicar's own span as the parent, since that is exported.
+    pub(super) fn carry_on_from_here(&self, headers: &mut HeaderMap) {
+        if self.parent.is_none() {
+            headers.remove(TRACESTATE);
+        }
+        self.write(headers, if self.sampled() { "01" } else { "00" });
+    }
+
+    fn write(&self, headers: &mut HeaderMap, flags: &str) {
+        let mut text = Vec::with_capacity(55);
+        for part in [b"00-", &self.id[..], b"-", &self.span[..], b"-", flags.as_bytes()] {
+            text.extend_from_slice(part);
+        }
+        if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text)) {
+            headers.insert(TRACEPARENT, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn came(value: &str) -> Option<Trace> {
+        parse(value.as_bytes(), &RequestIds::new().unwrap())
+    }
+
+    #[test]
+    fn the_lowest_flag_says_whether_a_trace_is_wanted() {
+        for (flags, wanted) in [("00", false), ("01", true), ("02", false), ("0a", false), ("0b", true), ("ff", true), ("fe", false)] {
+            let trace = came(&format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}")).unwrap();
+            assert_eq!(trace.sampled(), wanted, "{flags}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_traceparent_begins_a_new_trace() {
+        for bad in [
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-extra",
+        ] {
+            assert!(came(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! Step 11: the service behind.
+//!
+//! Each serving thread keeps its own connections, so that no lock and no other thread stands between a request and
+//! the wire; how the addresses fare ([`Service`]) is known to all threads. [`Upstream::send`] takes a [`Grant`] and an
+//! [`Entry`]: without both there is no way to the service.
+
+mod health;
+mod pool;
+mod service;
+
+use std::{
+    cell::Cell,
+    fmt, io,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{Method, Request, Response, Uri, header, uri};
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+pub use health::check;
+pub use service::{Address, Service, ServiceError, Target};
+
+use self::{
+    pool::{Freshness, Link, Pool},
+    service::Load,
+};
+use super::{
+    body::{UploadEnd, UploadState, UpstreamBody},
+    deadline::{Deadline, Deadlines},
+    local::Local,
+    stream::Stream,
+    tls::Alpn,
+};
+use crate::{audit::Entry, policy::Grant, settings::Timeouts};
+
+/// How often a service that speaks HTTP/2 is asked whether it is still there, and how long it has to say so.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_PATIENCE: Duration = Duration::from_secs(10);
+/// How much an HTTP/2 service may send ahead, a stream and a connection.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 8 << 20;
+
+/// The service behind, as one serving thread sees it.
+pub struct Upstream {
+    service: Arc<Service>,
+    pools: Vec<Pool>,
+    turn: Cell<usize>,
+    deadlines: Deadlines,
+}
+
+/// A connection to the service while an exchange is on it.
+pub struct Lease {
+    link: Option<Link>,
+    home: Rc<Upstream>,
+    index: usize,
+    _load: Option<Load>,
+}
+
+/// How long an exchange may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds<'b> {
+    /// What each phase may take.
+    pub timeouts: &'b Timeouts,
+    /// When all of it has to be over, if it is bounded.
+    pub end: Option<Instant>,
+}
+
+/// Why the service gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No connection.
+    #[error("cannot connect: {0}")]
+    Connect(io::Error),
+    /// No connection in time.
+    #[error("no connection in time")]
+    ConnectTimeout,
+    /// It could not be reached for a while, and is not being tried just now.
+    #[error("left alone for another {wait:?} after connections failed")]
+    Shut {
+        /// Until the next trial.
+        wait: Duration,
+    },
+    /// No first byte in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// The exchange broke off, or was no HTTP.
+    #[error("{0}")]
+    Http(hyper::Error),
+    /// A switch of protocols that nobody asked for.
+    #[error("the service switched protocols unasked")]
+    Unasked,
+}
+
+// ===== impl Upstream =====
+
+impl Upstream {
+    /// The service, not yet connected to.
+    #[must_use]
+    pub fn new(service: Arc<Service>, deadlines: Deadlines) -> Rc<Self> {
+        let pools = service.addresses().iter().map(|_| Pool::default()).collect();
+        Rc::new(Self { service, pools, turn: Cell::new(0), deadlines })
+    }
+
+    /// The service it stands for.
+    #[must_use]
+    pub const fn service(&self) -> &Arc<Service> {
+        &self.service
+    }
+
+    /// Lets go of connections that have rested too long.
+    pub fn sweep(&self) {
+        for pool in &self.pools {
+            pool.sweep(self.deadlines.tick());
+        }
+    }
+
+    /// Sends a request that was granted and is in the journal, and waits for the head of the answer.
+    ///
+    /// It is tried again only where the service cannot have acted on it (nothing has gone out: no connection, or one
+    /// that was dead), or where acting twice does no harm: an idempotent method without a body, on a connection that
+    /// had rested and was gone when it was needed.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] when there is no connection, no answer in time, or no HTTP in the answer.
+    pub async fn send(
+        self: &Rc<Self>,
+        mut request: Request<UpstreamBody>,
+        _grant: &Grant<'_>,
+        _entry: &Entry,
+        deadline: &Deadline,
+        bounds: Bounds<'_>,
+    ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
+        let mut unreachable: Vec<usize> = Vec::new();
+        let mut error = UpstreamError::ConnectTimeout;
+        let mut again = true;
+        loop {
+            self.turn.set(self.turn.get().wrapping_add(1));
+            let Some(index) = self.service.choose(&unreachable, self.turn.get()) else { return Err(error) };
+            let linked = match self.pools.get(index).filter(|_| self.service.speaks() == Alpn::Http1) {
+                Some(pool) => pool.take(self.deadlines.tick(), deadline, bounds.at_most(bounds.timeouts.connect.0)).await,
+                None => None,
+            };
+            // A new connection is rare and its way long: boxed, so that the usual way moves a smaller future.
+            let linked = match linked {
+                Some(rested) => Ok(rested),
+                None => Box::pin(self.link(index, deadline, bounds)).await,
+            };
+            let (mut link, freshness) = match linked {
+                Ok(link) => link,
+                Err(failed) => {
+                    error = graver(error, failed, unreachable.is_empty());
+                    unreachable.push(index);
+                    continue;
+                }
+            };
+            if let Link::Shared(_) = link {
+                self.absolute(index, &mut request);
+            }
+            let copy = if again && freshness == Freshness::Cold { harmless_copy(&request) } else { None };
+            deadline.arm(bounds.at_most(bounds.timeouts.first_byte.0));
+            let load = self.service.load(index);
+            let sent = deadline.bound(link.send(request)).await;
+            let lease = Lease { link: Some(link), home: self.clone(), index, _load: load };
+            match sent {
+                Some(Ok(response)) => return Ok((response, lease)),
+                Some(Err(mut failed)) => match (failed.take_message(), copy) {
+                    (Some(unsent), _) if freshness != Freshness::New => request = unsent,
+                    (None, Some(copy)) => {
+                        again = false;
+                        request = copy;
+                    }
+                    _ => return Err(UpstreamError::Http(failed.into_error())),
+                },
+                None => return Err(UpstreamError::Timeout),
+            }
+        }
+    }
+
+    /// A new connection, or a place on a shared one.
+    async fn link(&self, index: usize, deadline: &Deadline, bounds: Bounds<'_>) -> Result<(Link, Freshness), UpstreamError> {
+        let Some(pool) = self.pools.get(index) else { return Err(UpstreamError::ConnectTimeout) };
+        let now = self.deadlines.tick();
+        match self.service.speaks() {
+            Alpn::Http1 => {
+                let stream = self.connect(index, deadline, bounds).await?;
+                let (sender, connection) = http1::handshake(stream).await.map_err(UpstreamError::Http)?;
+                // Owned by the thread's task set; it ends when the sender is dropped or the service closes.
+                tokio::task::spawn_local(async move {
+                    if let Err(error) = connection.with_upgrades().await {
+                        tracing::debug!(%error, "upstream connection ended");
+                    }
+                });
+                Ok((Link::Alone { sender, born: now }, Freshness::New))
+            }
+            Alpn::Http2 => {
+                if let Some(link) = pool.join(now) {
+                    return Ok((link, Freshness::Cold));
+                }
+                let _one = pool.connecting.lock().await;
+                if let Some(link) = pool.join(now) {
+                    return Ok((link, Freshness::Cold));
+                }
+                let stream = self.connect(index, deadline, bounds).await?;
+                let handshake = http2::Builder::new(Local)
+                    .timer(TokioTimer::new())
+                    .keep_alive_interval(PING_EVERY)
+                    .keep_alive_timeout(PING_PATIENCE)
+                    .initial_stream_window_size(STREAM_WINDOW)
+                    .initial_connection_window_size(CONNECTION_WINDOW)
+                    .handshake(stream);
+                let (sender, connection) = handshake.await.map_err(UpstreamError::Http)?;
+                tokio::task::spawn_local(async move {
+                    if let Err(error) = connection.await {
+                        tracing::debug!(%error, "upstream connection ended");
+                    }
+                });
+                Ok((pool.share(sender, now), Freshness::New))
+            }
+        }
+    }
+
+    async fn connect(&self, index: usize, deadline: &Deadline, bounds: Bounds<'_>) -> Result<TokioIo<Stream>, UpstreamError> {
+        self.service.may_connect(index).map_err(|wait| UpstreamError::Shut { wait })?;
+        deadline.arm(bounds.at_most(bounds.timeouts.connect.0));
+        match deadline.bound(self.service.connect(index)).await {
+            Some(Ok(stream)) => {
+                self.service.connected(index);
+                Ok(TokioIo::new(stream))
+            }
+            Some(Err(error)) => {
+                self.service.failed(index);
+                Err(UpstreamError::Connect(error))
+            }
+            None => {
+                self.service.failed(index);
+                Err(UpstreamError::ConnectTimeout)
+            }
+        }
+    }
+
+    /// HTTP/2 says the authority in the target and has no `Host`.
+    fn absolute(&self, index: usize, request: &mut Request<UpstreamBody>) {
+        // How long a body is and where it ends is said by frames.
+        request.headers_mut().remove(header::TRANSFER_ENCODING);
+        let (Some(address), Some(host)) = (self.service.addresses().get(index), request.headers_mut().remove(header::HOST)) else { return };
+        let mut parts = uri::Parts::default();
+        parts.scheme = uri::Scheme::try_from(address.scheme()).ok();
+        parts.authority = uri::Authority::try_from(host.as_bytes()).ok();
+        parts.path_and_query = request.uri().path_and_query().cloned();
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+}
+
+/// Of two failures to reach the service, the one to report: one that was tried before one that was not, and of two
+/// that were not, the one that will be tried first.
+fn graver(before: UpstreamError, now: UpstreamError, first: bool) -> UpstreamError {
+    match (&before, &now) {
+        _ if first => now,
+        (UpstreamError::Shut { wait }, UpstreamError::Shut { wait: later }) if later < wait => now,
+        (UpstreamError::Shut { .. }, UpstreamError::Connect(_) | UpstreamError::ConnectTimeout) => now,
+        _ => before,
+    }
+}
+
+/// A copy of a request that may be made twice.
+fn harmless_copy(request: &Request<UpstreamBody>) -> Option<Request<UpstreamBody>> {
+    let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(request.method());
+    if !idempotent || !matches!(request.body(), UpstreamBody::Empty) {
+        return None;
+    }
+    let mut copy = Request::new(UpstreamBody::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    Some(copy)
+}
+
+impl Bounds<'_> {
+    fn at_most(&self, span: Duration) -> Duration {
+        self.end.map_or(span, |end| span.min(end.saturating_duration_since(Instant::now())))
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let idle: usize = self.pools.iter().map(Pool::resting).sum();
+        f.debug_struct("Upstream").field("addresses", &self.service.addresses().len()).field("idle", &idle).finish()
+    }
+}
+
+// ===== impl Lease =====
+
+impl Lease {
+    /// Gives the connection back, its answer read to the end; an answer that came before the request had gone out
+    /// whole leaves the connection unusable. A lease that is dropped instead closes it.
+    pub fn give_back(mut self, upload: Option<&UploadState>) {
+        if upload.is_some_and(|upload| upload.ended.get() != UploadEnd::Whole) {
+            return;
+        }
+        if let Some(pool) = self.home.pools.get(self.index) {
+            pool.give_back(&mut self.link, self.home.deadlines.tick());
+        }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lease")
+    }
+}

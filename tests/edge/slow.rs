@@ -1,0 +1,165 @@
+//! Whoever is slow, on either side, in any phase: somebody else's time is not theirs to take.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::{
+    ORDERS, USERS,
+    certificates::{Authority, Versions},
+    http2::{self, Frames, Http2},
+    support::{Call, Connection, Reply, Sidecar, Upstream, eventually},
+};
+
+fn impatient(upstream: &Upstream, timeouts: &str) -> Sidecar {
+    Sidecar::behind(upstream).set("limits", &format!("{{timeouts: {{{timeouts}}}}}")).start()
+}
+
+#[test]
+fn a_head_that_dribbles_is_cut_off() {
+    let upstream = Upstream::start();
+    let sidecar = impatient(&upstream, "head: 300ms");
+    for start in ["", "G", "GET /user/2/Ac1 HTTP/1.1\r\nHost: vicar.test\r\nX-Slow: ", "PRI * HTTP/2.0\r\n"] {
+        let mut connection = Connection::open(sidecar.address());
+        connection.send(start);
+        for _ in 0..10 {
+            std::thread::sleep(Duration::from_millis(100));
+            connection.send("a");
+        }
+        let _ = connection.rest();
+    }
+    upstream.saw_nothing();
+}
+
+#[test]
+fn a_kept_alive_connection_without_a_request_is_closed() {
+    let upstream = Upstream::start();
+    let sidecar = impatient(&upstream, "keep_alive: 300ms");
+    let mut first = Connection::open(sidecar.address());
+    Call::get(USERS).with(sidecar.app()).send_on(&mut first).expect_status(200);
+    assert!(first.is_closed());
+    let mut second = Http2::clear(sidecar.address());
+    second.send(http2::get(USERS, sidecar.app())).expect_status(200);
+    assert!(second.is_closed());
+    assert!(Frames::open(sidecar.address()).is_closed(), "one that never asked anything");
+}
+
+#[test]
+fn a_body_that_stops_coming_is_given_up() {
+    let upstream = Upstream::start();
+    let sidecar = impatient(&upstream, "body: 300ms");
+    let mut connection = Connection::open(sidecar.address());
+    let call = Call::post(ORDERS).with(sidecar.app()).header("Content-Type", "application/json").header("Content-Length", "100");
+    connection.send(call.bytes()).send("{\"a\":");
+    let answer = connection.answer();
+    answer.expect(400, "ambiguous-request");
+    assert!(connection.is_closed());
+    assert!(eventually("the upstream sees the end", || upstream.seen().pop()).body_len < 100);
+}
+
+#[test]
+fn a_caller_that_takes_nothing_of_its_answer_is_cut_off() {
+    let upstream = Upstream::start();
+    upstream.always(Reply::status(200).long(64 << 20));
+    let sidecar = impatient(&upstream, "body: 300ms");
+    let mut first = Connection::open(sidecar.address());
+    first.send(Call::get(USERS).with(sidecar.app()).bytes());
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(first.rest().len() < 64 << 20);
+
+    // Over HTTP/2 it goes on answering pings.
+    let mut second = Http2::clear(sidecar.address());
+    let answer = second.begin(http2::get(USERS, sidecar.app()));
+    std::thread::sleep(Duration::from_secs(3));
+    let taken = second.wait(http_body_util::BodyExt::collect(answer.into_body()));
+    assert!(taken.is_err(), "the answer was let go");
+    upstream.always(Reply::default());
+    second.send(http2::get(USERS, sidecar.app())).expect_status(200);
+}
+
+#[test]
+fn a_service_that_says_nothing_in_time_is_given_up() {
+    let upstream = Upstream::start();
+    upstream.always(Reply::hang());
+    let sidecar = impatient(&upstream, "first_byte: 300ms");
+    let get = Call::get(USERS).with(sidecar.app());
+    sidecar.send(&get).expect(504, "upstream-timeout");
+    sidecar.send(&Call::post(ORDERS).with(sidecar.app()).json(&json!({"a": 1}))).expect(504, "upstream-timeout");
+    Http2::clear(sidecar.address()).send(http2::get(USERS, sidecar.app())).expect(504, "upstream-timeout");
+    assert_eq!(upstream.seen().len(), 3, "none is tried again");
+}
+
+#[test]
+fn a_service_that_falls_silent_in_its_answer_is_given_up() {
+    let upstream = Upstream::start();
+    upstream.always(Reply::status(200).cut_short(100, "beginning").then_hang());
+    let sidecar = impatient(&upstream, "idle: 300ms");
+    let mut connection = Connection::open(sidecar.address());
+    connection.send(Call::get(USERS).with(sidecar.app()).bytes());
+    let got = connection.rest();
+    let text = String::from_utf8_lossy(&got);
+    assert!(text.ends_with("beginning"), "{text}");
+}
+
+#[test]
+fn an_exchange_that_takes_too_long_in_all_is_given_up() {
+    let upstream = Upstream::start();
+    upstream.always(Reply::status(200).chunked(["drop"; 200]).slowly(Duration::from_millis(50)));
+    let sidecar = impatient(&upstream, "total: 500ms, idle: 10s");
+    let mut connection = Connection::open(sidecar.address());
+    connection.send(Call::get(USERS).with(sidecar.app()).bytes());
+    let text = String::from_utf8_lossy(&connection.rest()).into_owned();
+    assert!(text.contains("drop") && !text.ends_with("0\r\n\r\n"), "{text}");
+}
+
+/// Longer than a connection is kept ready.
+const A_WHILE: Duration = Duration::from_millis(1500);
+
+#[test]
+fn a_connection_that_has_rested_takes_requests_again() {
+    let (upstream, ca) = (Upstream::start(), Authority::new());
+    let mut sidecar = Sidecar::behind(&upstream).listener("tls: {certificate: tls.crt, key: tls.key}").prepare();
+    let identity = ca.issue(&["localhost"]);
+    sidecar.write("tls.crt", &identity.certificate);
+    sidecar.write("tls.key", &identity.key);
+    sidecar.serve();
+    let plain = Sidecar::behind(&upstream).set("limits", "{timeouts: {keep_alive: 3s}}").start();
+    let under_tls = Connection::tls(sidecar.address(), ca.client(Versions::Both, None, &[])).unwrap();
+    for (sidecar, mut connection) in [(&sidecar, under_tls), (&plain, Connection::open(plain.address()))] {
+        for _ in 0..2 {
+            Call::get(USERS).with(sidecar.app()).send_on(&mut connection).expect_status(200);
+            std::thread::sleep(A_WHILE);
+            // What comes first after the rest is looked at like anything else.
+            Call::post(ORDERS).with(sidecar.app()).json(&json!({"a": 1})).send_on(&mut connection).expect_status(200);
+            Call::get(USERS).with(sidecar.app()).send_on(&mut connection).expect_status(200);
+        }
+        std::thread::sleep(A_WHILE);
+        Call::get(&format!("{USERS}#fragment")).with(sidecar.app()).send_on(&mut connection).expect(400, "ambiguous-request");
+    }
+    let mut idle = Connection::open(plain.address());
+    Call::get(USERS).with(plain.app()).send_on(&mut idle).expect_status(200);
+    assert!(idle.is_closed(), "and ends when nothing more comes");
+}
+
+/// A body that is still to come when its request has been answered stays a body, however long the connection is silent.
+#[test]
+fn the_rest_of_a_body_never_becomes_a_request() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::behind(&upstream).start();
+    let hidden = Call::get("/hidden").with(sidecar.app()).bytes();
+    let length = (hidden.len() + 1).to_string();
+    let post = |path: &str| Call::post(path).header("Content-Type", "application/json").header("Content-Length", &length);
+    upstream.next(Reply::status(200).body("early").early());
+    for (call, status) in
+        [(post(ORDERS).with(sidecar.app()), 200), (post(ORDERS), 401), (post("/no/such/endpoint").with(sidecar.app()), 403)]
+    {
+        let mut connection = Connection::open(sidecar.address());
+        connection.send(call.bytes()).send("{");
+        connection.answer().expect_status(status);
+        std::thread::sleep(A_WHILE);
+        connection.send(&hidden);
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(upstream.seen().iter().all(|seen| seen.target == ORDERS), "{status}");
+        assert!(sidecar.records().iter().all(|record| record["path"] != "/hidden"), "{status}");
+    }
+}
