@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{AHEAD, AHEAD_FOR, AuditUnavailable, Journal, folder, tail::trouble_of};
+use super::{AHEAD, AHEAD_FOR, AuditUnavailable, Journal, behind::Behind, folder, segment::ZEROS, tail::trouble_of};
 
 /// How often it looks without being woken.
 const LOOK: Duration = Duration::from_millis(200);
@@ -62,16 +62,19 @@ impl Pace {
 
 impl Keeper {
     pub(in crate::audit) fn start(journal: Arc<Journal>, mut tell: Box<dyn FnMut(Notice) + Send>) -> std::io::Result<Self> {
+        let mut behind = Behind::start()?;
         let thread = std::thread::Builder::new().name("audit-keep".into()).spawn({
             let journal = journal.clone();
             move || {
                 let mut trimmed = Instant::now();
                 let mut told: Option<AuditUnavailable> = None;
                 let mut pace = Pace::default();
+                // Only ever read: it takes address space, no memory.
+                let zeros = vec![0; ZEROS];
                 while !journal.stop.load(Ordering::Acquire) {
-                    let grown = journal.cut_retired();
-                    journal.make_ready(&mut told, &mut *tell);
-                    journal.touch_ahead(&mut pace);
+                    let grown = journal.cut_retired(Some(&mut behind));
+                    journal.make_ready(&zeros, &mut told, &mut *tell);
+                    journal.prepare_ahead(&mut pace, &zeros, &mut behind);
                     tell(Notice::Tick);
                     if grown || trimmed.elapsed() >= RETENTION {
                         trimmed = Instant::now();
@@ -96,7 +99,7 @@ impl Keeper {
 
 impl Journal {
     /// Prepares the segments that come next.
-    fn make_ready(&self, told: &mut Option<AuditUnavailable>, tell: &mut dyn FnMut(Notice)) {
+    fn make_ready(&self, zeros: &[u8], told: &mut Option<AuditUnavailable>, tell: &mut dyn FnMut(Notice)) {
         let want = if self.keeping.segment < SMALL { 2 } else { 1 };
         loop {
             let ordinal = {
@@ -110,8 +113,10 @@ impl Journal {
                 tail.next_ordinal - 1
             };
             match self.prepare(ordinal) {
-                Ok(segment) => {
-                    segment.mapped().touch(0, AHEAD.0);
+                Ok(mut segment) => {
+                    if let Some(claim) = segment.claim(AHEAD.0) {
+                        claim.prepare(zeros);
+                    }
                     let mut tail = self.tail();
                     if tail.sealed {
                         let _ = std::fs::remove_file(&segment.mapped().path);
@@ -144,21 +149,22 @@ impl Journal {
     }
 
     /// Makes the pages present that frames will come to next.
-    fn touch_ahead(&self, pace: &mut Pace) {
-        let (mapped, from, to, ahead) = {
-            let tail = self.tail();
-            let mapped = tail.current.mapped().clone();
+    fn prepare_ahead(&self, pace: &mut Pace, zeros: &[u8], behind: &mut Behind) {
+        let (mapped, at, claim, ahead) = {
+            let mut tail = self.tail();
             let ahead = pace.ahead(tail.written);
-            let to = (tail.current.at() + ahead).min(mapped.len());
-            (mapped, tail.touched.max(tail.current.at()), to, ahead)
+            let at = tail.current.at();
+            let claim = if tail.sealed { None } else { tail.current.claim(at + ahead) };
+            (tail.current.mapped().clone(), at, claim, ahead)
         };
-        if from < to {
-            mapped.touch(from, to);
+        behind.written(&mapped, at);
+        if let Some(claim) = claim {
+            claim.prepare(zeros);
         }
         let mut tail = self.tail();
         if tail.current.mapped().ordinal == mapped.ordinal {
-            tail.touched = tail.touched.max(to);
-            tail.wake_at = if tail.touched == mapped.len() { usize::MAX } else { to.saturating_sub(ahead / 2) };
+            let claimed = tail.current.claimed();
+            tail.wake_at = if claimed == mapped.len() { usize::MAX } else { claimed.saturating_sub(ahead / 2) };
         }
     }
 

@@ -1,9 +1,10 @@
 //! The journal on disk: segments that are ready before they are needed, frames that are whole or not there.
 //!
 //! [`Journal::open_frame`] and [`Journal::record`] are called by serving threads and do no I/O: under one short lock
-//! they number, chain and copy. The [`keeper`] prepares segments, touches pages ahead, cuts and removes old segments;
-//! the [`sync`] thread flushes for `durability: disk`.
+//! they number, chain and copy. The [`keeper`] prepares segments, touches pages ahead, lets go of those [`behind`], cuts
+//! and removes old segments; the [`sync`] thread flushes for `durability: disk`.
 
+mod behind;
 pub(super) mod folder;
 #[cfg(test)]
 pub(super) mod forge;
@@ -34,6 +35,7 @@ use std::{
 
 use super::error::AuditUnavailable;
 use crate::settings::Durability;
+use behind::Behind;
 use folder::Lock;
 
 /// How far ahead of the next frame pages are made present, in bytes: at least, and at most. An idle sidecar holds few;
@@ -192,13 +194,14 @@ impl Journal {
             tracing::error!(%stuck, records = tail.waiting.len(), "audit records that found no space are lost; requests among them read as interrupted");
         }
         tail.sealed = true;
+        tail.current.settle();
         for unused in tail.ready.drain(..) {
             let _ = std::fs::remove_file(&unused.mapped().path);
         }
         let used = tail.current.at();
         let mapped = tail.current.mapped().clone();
         drop(tail);
-        self.cut_retired();
+        self.cut_retired(None);
         if let Err(error) = mapped.cut(used).and_then(|()| mapped.sync()) {
             tracing::warn!(%error, "the audit journal's last segment could not be flushed");
         }
@@ -221,7 +224,7 @@ impl Journal {
     }
 
     /// Cuts the segments that are full to what was used of them; whether there were any.
-    fn cut_retired(&self) -> bool {
+    fn cut_retired(&self, mut behind: Option<&mut Behind>) -> bool {
         let (retired, _let_go) = {
             let mut tail = self.tail();
             let unsynced = match self.keeping.durability {
@@ -235,6 +238,9 @@ impl Journal {
         for (mapped, used) in retired {
             if let Err(error) = mapped.cut(used) {
                 tracing::warn!(%error, segment = mapped.ordinal, "an audit segment could not be cut to its length");
+            }
+            if let Some(behind) = &mut behind {
+                behind.full(&mapped, used);
             }
             self.bytes.fetch_add(used as u64, Ordering::Relaxed);
         }

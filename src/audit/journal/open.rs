@@ -58,7 +58,6 @@ impl Journal {
             found.sizes.iter().filter(|(ordinal, _)| *ordinal != current.mapped().ordinal).map(|(_, size)| *size).collect();
         let journal = Self {
             tail: Mutex::new(Tail {
-                touched: current.at(),
                 wake_at: 0,
                 current,
                 ready: VecDeque::new(),

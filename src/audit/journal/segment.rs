@@ -3,21 +3,29 @@
 use std::{
     fs::{File, OpenOptions},
     io,
+    num::NonZeroU64,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use memmap2::{Advice, MmapRaw};
+use memmap2::{Advice, MmapRaw, UncheckedAdvice};
 use rustix::fs::FallocateFlags;
 
 use super::frame::{FRAME_HEAD, FrameKind, Header, SEGMENT_HEAD, check_word, commit_word, span};
 
 /// Size of a page, for touching; larger ones are touched more often than needed.
 const PAGE: usize = 4096;
+/// What a writer takes when nobody has prepared anything for it.
+const STEP: usize = 64 << 10;
+/// How long a writer that caught up with the preparing sleeps between looks.
+const CAUGHT_UP: Duration = Duration::from_micros(20);
+/// Zeros are written so many at a time: the larger, the fewer and larger are the parts of memory that the file gets.
+pub(super) const ZEROS: usize = 256 << 10;
 
 /// The file and its mapping, shared with whoever touches pages ahead or flushes them.
 ///
@@ -30,6 +38,8 @@ pub(super) struct Mapped {
     pub(super) path: PathBuf,
     file: File,
     map: MmapRaw,
+    /// Frames may be written up to here. Between this and [`SegmentWriter::claimed`] somebody is preparing pages.
+    ready: AtomicUsize,
 }
 
 /// The one right to write to a segment. There is one for each mapping, and it is not cloned.
@@ -37,6 +47,17 @@ pub(super) struct Mapped {
 pub(super) struct SegmentWriter {
     mapped: Arc<Mapped>,
     at: usize,
+    /// Up to here pages are prepared, or being prepared by who has the last [`Claim`].
+    claimed: usize,
+}
+
+/// The one right to prepare a part of a segment, in which nobody writes until it is prepared.
+#[derive(Debug)]
+#[must_use = "writers wait for what was claimed"]
+pub(super) struct Claim {
+    mapped: Arc<Mapped>,
+    from: usize,
+    to: usize,
 }
 
 impl Mapped {
@@ -45,12 +66,31 @@ impl Mapped {
     }
 
     /// Makes the pages of `from..to` present and writable, so that a store there takes no fault.
-    pub(super) fn touch(&self, from: usize, to: usize) {
+    fn touch(&self, from: usize, to: usize) {
         let from = from / PAGE * PAGE;
         let to = to.min(self.len());
         if from < to {
             // Kernels before 5.14 do not know this; there, `create` has touched all pages once.
             let _ = self.map.advise_range(Advice::PopulateWrite, from, to - from);
+        }
+    }
+
+    fn await_ready(&self, to: usize) {
+        while self.ready.load(Ordering::Acquire) < to {
+            std::thread::sleep(CAUGHT_UP);
+        }
+    }
+
+    /// Gives back the memory of `from..to`, where nobody writes any more. What is not on disk yet is sent there, and
+    /// keeps its memory until then.
+    pub(super) fn forget(&self, from: usize, to: usize) {
+        let (from, to) = (from.next_multiple_of(PAGE), to.min(self.len()) / PAGE * PAGE);
+        let Some(len) = to.checked_sub(from).and_then(|len| NonZeroU64::new(len as u64)) else { return };
+        // SAFETY: for a shared mapping of a file this takes the pages out of the mapping and changes no byte: whoever
+        // looks there again finds in the file what was stored. No reference to the mapping's memory is ever made.
+        let unmapped = unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, from, to - from) };
+        if unmapped.is_ok() {
+            let _ = rustix::fs::fadvise(&self.file, from as u64, Some(len), rustix::fs::Advice::DontNeed);
         }
     }
 
@@ -62,6 +102,30 @@ impl Mapped {
     /// Cuts the file to what was used of it. Nothing may write or touch beyond that any more.
     pub(super) fn cut(&self, used: usize) -> io::Result<()> {
         self.file.set_len(used as u64)
+    }
+}
+
+impl Claim {
+    /// Makes the pages present and writable, and lets the writer go there. Writing zeros first, in large parts, costs a
+    /// third of having each page made by itself.
+    pub(super) fn prepare(self, zeros: &[u8]) {
+        // The end may lie within a page: of the last one, at the end of the file.
+        let mut at = self.from;
+        while at < self.to {
+            let part = zeros.get(..zeros.len().min(self.to - at)).unwrap_or(zeros);
+            match self.mapped.file.write_at(part, at as u64) {
+                Ok(written) if written > 0 => at += written,
+                // Zeros are what stands there already; what is wrong with the disk shows when it matters.
+                Ok(_) | Err(_) => break,
+            }
+        }
+        self.mapped.touch(self.from, self.to);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.mapped.ready.store(self.to, Ordering::Release);
     }
 }
 
@@ -83,11 +147,14 @@ impl SegmentWriter {
     fn map(file: File, path: PathBuf, ordinal: u64, size: usize, used: usize) -> io::Result<Self> {
         allocate(&file, used, size)?;
         let map = MmapRaw::map_raw(&file)?;
-        let mapped = Mapped { ordinal, path, file, map };
+        // Nothing is read through the mapping; else the fault of one page would bring in megabytes behind it.
+        let _ = map.advise(Advice::Random);
+        let claimed = used.next_multiple_of(PAGE).min(size);
+        let mapped = Mapped { ordinal, path, file, map, ready: AtomicUsize::new(claimed) };
         if mapped.map.advise_range(Advice::PopulateWrite, used / PAGE * PAGE, PAGE).is_err() {
             mapped.touch_all(used);
         }
-        Ok(Self { mapped: Arc::new(mapped), at: used })
+        Ok(Self { mapped: Arc::new(mapped), at: used, claimed })
     }
 
     pub(super) fn mapped(&self) -> &Arc<Mapped> {
@@ -99,6 +166,41 @@ impl SegmentWriter {
         self.at
     }
 
+    /// Up to where pages are prepared, or being prepared.
+    pub(super) fn claimed(&self) -> usize {
+        self.claimed
+    }
+
+    /// The right to prepare all up to `to`, if there is anything left to prepare.
+    pub(super) fn claim(&mut self, to: usize) -> Option<Claim> {
+        let to = to.next_multiple_of(PAGE).min(self.mapped.len());
+        let from = self.claimed;
+        self.claimed = to.max(from);
+        (from < to).then(|| {
+            // Another's claim may still be open, and ends where this one begins: in this order they are closed.
+            self.mapped.await_ready(from);
+            Claim { mapped: self.mapped.clone(), from, to }
+        })
+    }
+
+    /// Waits until nobody is preparing pages of this segment.
+    pub(super) fn settle(&self) {
+        self.mapped.await_ready(self.claimed);
+    }
+
+    /// Sees to it that frames may be written up to `end`.
+    fn make_way(&mut self, end: usize) {
+        if end <= self.mapped.ready.load(Ordering::Acquire) {
+            return;
+        }
+        self.settle();
+        if end > self.claimed {
+            // Nobody has prepared it: the stores take the faults.
+            self.claimed = (end + STEP).next_multiple_of(PAGE).min(self.mapped.len());
+            self.mapped.ready.store(self.claimed, Ordering::Release);
+        }
+    }
+
     /// Whether a frame of such a payload fits.
     pub(super) fn fits(&self, payload: usize) -> bool {
         self.at + span(payload) <= self.mapped.len()
@@ -106,6 +208,7 @@ impl SegmentWriter {
 
     /// Writes the head: from now on this segment is part of the journal.
     pub(super) fn begin(&mut self, header: &Header) {
+        self.make_way(SEGMENT_HEAD);
         let bytes = header.to_bytes();
         let (first, rest) = bytes.split_at(8);
         self.store(8, rest);
@@ -118,6 +221,7 @@ impl SegmentWriter {
         if !self.fits(payload.len()) {
             return false;
         }
+        self.make_way(self.at + span(payload.len()));
         let check = check_word(self.mapped.ordinal, self.at as u64, kind, payload);
         self.store(self.at + 8, &check.to_le_bytes());
         self.store(self.at + FRAME_HEAD, payload);
@@ -133,7 +237,7 @@ impl SegmentWriter {
         }
         // SAFETY: the range lies within the mapping (checked above), whose blocks are allocated, so the store cannot
         // fault for want of space. `&mut self` is the only writer of this mapping, and no reference to its memory is
-        // ever made: readers go through the file. Touching pages ahead changes no byte.
+        // ever made: readers go through the file. Pages are prepared where `make_way` lets no store go.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.mapped.map.as_mut_ptr().add(at), bytes.len()) };
     }
 
@@ -182,4 +286,36 @@ fn allocate(file: &File, used: usize, size: usize) -> io::Result<()> {
 /// The name of a segment's file.
 pub(super) fn file_name(folder: &Path, ordinal: u64) -> PathBuf {
     folder.join(format!("{ordinal:012}.journal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_that_catches_up_with_the_preparing_of_pages_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = file_name(folder.path(), 1);
+        let mut writer = SegmentWriter::create(path.clone(), 1, 1 << 20).unwrap();
+        let first = writer.claim(8 * PAGE).unwrap();
+        let frame = [b'x'; PAGE - FRAME_HEAD - 8];
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(50));
+                first.prepare(&[0; 3 * PAGE]);
+            });
+            // The last goes beyond what anybody has claimed, and beyond the step that a writer takes.
+            for _ in 0..40 {
+                assert!(writer.put(FrameKind::Record, &frame));
+            }
+        });
+        // What comes after is prepared behind the frames, not over them.
+        writer.claim(100 * PAGE).unwrap().prepare(&[0; 3 * PAGE]);
+        let bytes = std::fs::read(&path).unwrap();
+        for at in (0..40).map(|n| n * span(frame.len())) {
+            assert_eq!(&bytes[at + FRAME_HEAD..][..frame.len()], &frame, "the frame at {at}");
+        }
+        assert_eq!(bytes.len(), 1 << 20, "preparing makes no file longer");
+        assert!(writer.claim(100 * PAGE).is_none(), "nothing is prepared twice");
+    }
 }

@@ -38,7 +38,6 @@ pub(super) struct Tail {
     pub(super) records: u64,
     /// The keeper is woken when the next frame goes beyond this.
     pub(super) wake_at: usize,
-    pub(super) touched: usize,
     /// Why there is no further segment.
     pub(super) trouble: Option<AuditUnavailable>,
     /// Since when frames have been turned away for that.
@@ -184,9 +183,10 @@ impl Tail {
             prev: self.prev,
             sidecar: sidecar.to_owned(),
         });
-        self.touched = next.at();
         self.wake_at = 0;
         let full = std::mem::replace(&mut self.current, next);
+        // It is about to be cut where it ends.
+        full.settle();
         self.retired.push((full.mapped().clone(), full.at()));
         self.unsynced.push(full.mapped().clone());
     }

@@ -48,6 +48,8 @@ pub(in crate::audit) struct Lane {
     journal: Option<Arc<Journal>>,
     place: Option<Place>,
     batch: Batch,
+    /// Whether the last batch took all that was there.
+    emptied: bool,
     /// When Redis last said where it stands.
     confirmed: Instant,
 }
@@ -93,12 +95,17 @@ pub(in crate::audit) enum Stuck {
 impl Lane {
     pub(in crate::audit) fn new(folder: PathBuf, sidecar: String, stream: &settings::Stream, journal: Option<Arc<Journal>>) -> Self {
         let keys = Keys::of(stream, &sidecar);
-        Self { folder, sidecar, keys, journal, place: None, batch: Batch::default(), confirmed: Instant::now() }
+        Self { folder, sidecar, keys, journal, place: None, batch: Batch::default(), emptied: false, confirmed: Instant::now() }
     }
 
     /// After anything went wrong: ask Redis where we stand before the next step.
     pub(in crate::audit) fn lose_place(&mut self) {
         self.place = None;
+    }
+
+    /// Whether the last batch took all that was there.
+    pub(super) fn emptied(&self) -> bool {
+        self.emptied
     }
 
     /// Time of the oldest record that is known to wait.
@@ -143,6 +150,7 @@ impl Lane {
                     journal.shipped_further(self.batch.passed);
                 }
                 mark::write(&self.folder, Mark::Shipped, last.seq, &last.hash);
+                self.emptied = !self.batch.is_full();
                 self.batch.clear();
                 Ok(Moved::Shipped(shipped))
             }
@@ -302,6 +310,10 @@ fn open(path: &std::path::Path) -> Result<Option<SegmentReader>, AuditError> {
 }
 
 impl Batch {
+    fn is_full(&self) -> bool {
+        self.ends.len() >= RECORDS || self.bytes.len() >= BYTES
+    }
+
     fn clear(&mut self) {
         self.bytes.clear();
         self.ends.clear();
@@ -319,7 +331,7 @@ impl Batch {
         let io = |cause| AuditError::Io { path: folder.to_owned(), cause };
         let end = journal.map(Journal::end);
         let mut looked_again = false;
-        while self.ends.len() < RECORDS && self.bytes.len() < BYTES {
+        while !self.is_full() {
             let is_current = end.is_some_and(|end| end.segment == reader.header.ordinal);
             reader.read_until(end.filter(|_| is_current).map_or(u64::MAX, |end| end.at));
             let at = reader.at();
@@ -336,7 +348,10 @@ impl Batch {
                     if next.is_none() {
                         self.first = seal.seq;
                     }
-                    self.last = Some(Cursor { seq: seal.seq, hash: text(seal.hash).to_owned() });
+                    let last = self.last.get_or_insert_with(|| Cursor { seq: 0, hash: String::with_capacity(seal.hash.len()) });
+                    last.seq = seal.seq;
+                    last.hash.clear();
+                    last.hash.push_str(text(seal.hash));
                     self.bytes.extend_from_slice(payload);
                     self.ends.push(self.bytes.len());
                 }

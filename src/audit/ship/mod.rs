@@ -30,6 +30,9 @@ use crate::settings;
 
 /// How often the journal is looked at when there was nothing.
 const LOOK: Duration = Duration::from_millis(25);
+/// How long records gather after a batch that took all there were: each batch costs a journey to Redis and a mark on disk,
+/// however few records it has.
+const GATHER: Duration = Duration::from_millis(10);
 /// How often the operators' journal is looked at.
 const LOOK_OPERATORS: Duration = Duration::from_millis(500);
 /// How often the stream is trimmed.
@@ -215,6 +218,9 @@ async fn connected(
                 shared.went_well();
                 away.over(inner);
                 *backoff = BACKOFF.0;
+                if !finishing && work.own.emptied() {
+                    shared.rest(GATHER).await;
+                }
             }
             Moved::UpToDate => {
                 shared.went_well();
