@@ -27,6 +27,12 @@ pub enum AuditError {
         /// Who we are.
         wanted: String,
     },
+    /// A file that was given as an export, and is none.
+    #[error("{path} is no audit log: none of its lines is a record; `vicar audit export --format jsonl` writes what can be read again")]
+    NoLog {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file that is no journal.
     #[error("{path} is no journal of Vicar's ({why}); nothing was changed: move it away, or name another audit.journal.path")]
     Foreign {

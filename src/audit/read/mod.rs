@@ -85,19 +85,26 @@ pub async fn read(
     let mut left = page.limit.unwrap_or(u64::MAX);
     let mut line = Vec::new();
     let mut turns = 0u32;
+    let (mut lines, mut records) = (false, false);
     while left > 0 && feed.next(&mut line).await? {
         turns = turns.wrapping_add(1);
         if turns.is_multiple_of(BREATH) {
             tokio::task::yield_now().await;
         }
-        if let Some(flow) = show(&line, filter, each) {
+        lines = true;
+        let Some((raw, record)) = record_of(&line) else { continue };
+        records = true;
+        if filter.takes(&record) {
             left -= 1;
-            if flow.is_break() {
+            if each(Line { raw, record: &record }).is_break() {
                 return Ok(());
             }
         }
     }
-    Ok(())
+    match source {
+        LogSource::File(path) if lines && !records => Err(AuditError::NoLog { path: path.clone() }),
+        _ => Ok(()),
+    }
 }
 
 /// Gives `each` the last `last` records that `filter` takes, then each further one as it is written, until it has had
@@ -167,7 +174,11 @@ const BREATH: u32 = 512;
 const AGAIN: Duration = Duration::from_millis(100);
 
 fn show(line: &[u8], filter: &Filter, each: &mut (dyn FnMut(Line<'_>) -> ControlFlow<()> + Send)) -> Option<ControlFlow<()>> {
-    let raw = std::str::from_utf8(line).ok()?;
-    let record: Record = serde_json::from_str(raw).ok()?;
+    let (raw, record) = record_of(line)?;
     filter.takes(&record).then(|| each(Line { raw, record: &record }))
+}
+
+fn record_of(line: &[u8]) -> Option<(&str, Record)> {
+    let raw = std::str::from_utf8(line).ok()?;
+    Some((raw, serde_json::from_str(raw).ok()?))
 }

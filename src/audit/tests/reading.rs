@@ -159,3 +159,25 @@ fn usage_tells_what_nobody_uses() {
     let idle = &told.accounts[1];
     assert_eq!((idle.allowed, idle.denied, idle.last_seen), (0, 0, None), "a wrong secret is no use of the account");
 }
+
+#[test]
+fn a_file_that_is_no_log_is_not_taken_for_an_empty_one() {
+    let folder = folder();
+    let path = folder.path().join("notes.txt");
+    let ask = |text: &str| {
+        fs::write(&path, text).unwrap();
+        now(read(&LogSource::File(path.clone()), &Filter::default(), Page::default(), &mut |_| ControlFlow::Continue(())))
+    };
+    assert!(matches!(ask("milk\neggs\n"), Err(AuditError::NoLog { .. })));
+    assert!(ask("").is_ok(), "an export of nothing");
+    let ground = Ground::new();
+    write(&ground.open(), 0..1);
+    let mut export = String::from("a line that somebody put there\n");
+    now(read(&ground.source(), &Filter::default(), Page::default(), &mut |line| {
+        export.push_str(line.raw);
+        export.push('\n');
+        ControlFlow::Continue(())
+    }))
+    .unwrap();
+    assert!(ask(&export).is_ok());
+}
