@@ -18,6 +18,8 @@ use crate::{
 
 /// How often a cluster may send us elsewhere with one question.
 const REDIRECTIONS: usize = 5;
+/// Connections to other nodes that are kept.
+const OTHERS: usize = 3;
 
 /// How long Redis may take for one answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -29,6 +31,8 @@ pub(super) struct Link {
     address: Address,
     host: Host,
     connection: MultiplexedConnection,
+    /// To nodes of a cluster that were asked before.
+    others: Vec<(Host, MultiplexedConnection)>,
 }
 
 /// The keys of one partition: the stream, and the hash that says how far each sidecar has shipped to it. Both are on
@@ -69,7 +73,7 @@ impl Link {
         let mut why = "no server was named".to_owned();
         for host in address.hosts.clone() {
             match Self::by_way_of(&address, &host).await {
-                Ok((host, connection)) => return Ok(Self { address, host, connection }),
+                Ok((host, connection)) => return Ok(Self { address, host, connection, others: Vec::new() }),
                 Err(error) => why = format!("{host}: {error}"),
             }
         }
@@ -106,8 +110,7 @@ impl Link {
                 Err(error) if self.address.kind == Kind::Cluster && error.redirect_node().is_some() => {
                     let to = error.redirect_node().and_then(|(to, _)| Host::redirected(to, &self.host));
                     let Some(to) = to else { return Err(error) };
-                    self.connection = dial(&self.address, &to, Role::Server).await?;
-                    self.host = to;
+                    self.turn_to(to).await?;
                     if error.kind() == redis::ErrorKind::Server(redis::ServerErrorKind::Ask) {
                         let _: redis::Value = query(&mut self.connection, &redis::cmd("ASKING")).await?;
                     }
@@ -116,6 +119,20 @@ impl Link {
             }
         }
         Err(client_error("the cluster sends us from node to node"))
+    }
+}
+
+impl Link {
+    /// Asks this node of the cluster from now on. The other stays at hand: two journals may lie on two nodes.
+    async fn turn_to(&mut self, to: Host) -> redis::RedisResult<()> {
+        let connection = match self.others.iter().position(|(host, _)| *host == to) {
+            Some(at) => self.others.swap_remove(at).1,
+            None => dial(&self.address, &to, Role::Server).await?,
+        };
+        let before = (std::mem::replace(&mut self.host, to), std::mem::replace(&mut self.connection, connection));
+        self.others.truncate(OTHERS - 1);
+        self.others.push(before);
+        Ok(())
     }
 }
 
