@@ -176,14 +176,16 @@ pub fn sidecar_name(settings: &Settings) -> String {
 pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let settings = &loaded.settings;
     let mut complaints = loaded.warnings.clone();
-    let Some(documents) = documents(settings, Timestamp::now(), &mut complaints) else { return Err(StartError::Documents(complaints)) };
+    // Reading a large policy takes a while, and so may reaching Redis: neither waits for the other.
+    let opening = async { Ok(directory::open(&settings.directory, &settings.limits).await) };
+    let (documents, backend) = tokio::try_join!(documents_aside(settings.clone(), &mut complaints), opening)?;
     let digest = documents.policy.digest().to_owned();
     let in_force =
         InForce { settings: settings.clone(), policy: documents.policy_source, warnings: complaints.clone(), since: Timestamp::now() };
     let rules =
         rules(&loaded, documents.catalog, documents.policy, &mut complaints).ok_or_else(|| StartError::Documents(complaints.clone()))?;
 
-    let backend = directory::open(&settings.directory, &settings.limits).await?;
+    let backend = backend?;
     let cache = DirectoryCache::start(backend.clone(), &settings.directory);
     let audit = Audit::open(&settings.audit, &sidecar_name(settings), Writer::Sidecar)?;
 
@@ -249,6 +251,15 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
         drain,
         files: sockets.files,
     })
+}
+
+/// Catalog and policy, read on a thread of their own.
+async fn documents_aside(settings: Settings, complaints: &mut Complaints) -> Result<Documents, StartError> {
+    let mut so_far = std::mem::take(complaints);
+    let reading = tokio::task::spawn_blocking(move || (documents(&settings, Timestamp::now(), &mut so_far), so_far));
+    let (read, found) = reading.await.map_err(|panicked| StartError::Thread(panicked.into()))?;
+    complaints.clone_from(&found);
+    read.ok_or(StartError::Documents(found))
 }
 
 /// Forgets what idle callers left in the buckets.

@@ -4,6 +4,8 @@
 //! is read is checked whole, so that a hand edit either means something or changes nothing. Comments are not kept when
 //! the file is written again; its first lines say so.
 
+mod lines;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fmt::Write as _,
@@ -99,13 +101,23 @@ struct KeyEntry {
 
 /// Reads a keys file, or says what is wrong with it.
 pub(super) fn parse(text: &str) -> Result<Contents, String> {
+    // Whatever is written reads back, so what writes back to this text is what this text says.
+    let own = lines::read(text).and_then(|document| contents(document).ok()).filter(|contents| print(contents) == text);
+    own.map_or_else(|| contents(yaml(text)?), Ok)
+}
+
+fn yaml(text: &str) -> Result<Document, String> {
     let mut options = serde_yaml::Options::default();
     if let Some(budget) = &mut options.budget {
         // A directory may be as large as its limits; aliases and depth stay bounded as they are.
         budget.max_nodes = 10_000_000;
         budget.max_events = 40_000_000;
     }
-    let document: Document = serde_yaml::from_str_with_options(text, options).map_err(|error| error.to_string())?;
+    serde_yaml::from_str_with_options(text, options).map_err(|error| error.to_string())
+}
+
+/// What a document says, if it does not contradict itself.
+fn contents(document: Document) -> Result<Contents, String> {
     if document.version != 1 {
         return Err(format!("version {} is not known here: this Vicar writes version 1", document.version));
     }

@@ -113,9 +113,10 @@ impl Link {
             unfit: Notify::new(),
         });
         let mut state = shared.state.subscribe();
-        let keeper = tokio::spawn(keep::keep(shared.clone())).abort_handle();
+        // Made before it is waited for: whoever waits no longer leaves no keeper behind.
+        let link = Self { keeper: tokio::spawn(keep::keep(shared.clone())).abort_handle(), shared };
         let _ = tokio::time::timeout(keep::CONNECT_PATIENCE, state.wait_for(|state| !matches!(state, State::Connecting))).await;
-        Self { shared, keeper }
+        link
     }
 
     pub(super) fn shared(&self) -> &Shared {

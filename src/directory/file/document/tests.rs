@@ -52,7 +52,19 @@ proptest! {
         description in proptest::option::of(any::<String>()),
     ) {
         let written = contents(&id, &name, description);
-        prop_assert_eq!(parse(&print(&written)).unwrap(), written);
+        let text = print(&written);
+        let by_line = lines::read(&text).expect("what is written can be read line by line");
+        prop_assert_eq!(super::contents(by_line), Ok(written.clone()));
+        prop_assert_eq!(yaml(&text).and_then(super::contents), Ok(written.clone()));
+        prop_assert_eq!(parse(&text), Ok(written));
+    }
+
+    #[test]
+    fn an_edit_by_hand_says_what_it_says_as_yaml(at in 0usize..2000, put in "[ a-f0-9:\"#{}\\n-]{0,4}", cut in 0usize..6) {
+        let mut text = print(&contents("app", "App", Some("what it does".to_owned())));
+        let at = at.min(text.len());
+        text.replace_range(at..(at + cut).min(text.len()), &put);
+        prop_assert_eq!(parse(&text), yaml(&text).and_then(super::contents));
     }
 
     #[test]
