@@ -12,6 +12,8 @@ use crate::audit::{error::AuditError, journal::folder};
 /// Longest line of a file that is read; a longer one is no record.
 const LINE_MAX: u64 = 1 << 20;
 const BLOCK: usize = 256 << 10;
+/// After so many lines of others a feed that had nothing is asked again.
+const ASK_AGAIN: u32 = 1000;
 
 /// A way to get at lines.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(in crate::audit) enum Feed {
 pub(in crate::audit) struct Merged {
     feeds: Vec<(Feed, Option<Vec<u8>>)>,
     order: Order,
+    /// Lines since a feed that had nothing was asked again.
+    lines: u32,
 }
 
 /// A file, line by line.
@@ -83,7 +87,7 @@ impl Feed {
             let head = Box::pin(feed.next(&mut line)).await?.then_some(line);
             heads.push((feed, head));
         }
-        Ok(Self::Merged(Merged { feeds: heads, order }))
+        Ok(Self::Merged(Merged { feeds: heads, order, lines: 0 }))
     }
 
     /// Puts the next line into `line`; `false` if there is none (yet).
@@ -102,11 +106,15 @@ impl Feed {
 impl Merged {
     async fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, AuditError> {
         let order = self.order;
-        // A feed that had nothing may have something by now.
-        for (feed, head) in self.feeds.iter_mut().filter(|(_, head)| head.is_none()) {
-            let mut fresh = Vec::new();
-            if feed.next(&mut fresh).await? {
-                *head = Some(fresh);
+        // A feed that had nothing may have something by now. Asking costs a look into its folder: not for each line.
+        self.lines += 1;
+        if self.lines >= ASK_AGAIN || self.feeds.iter().all(|(_, head)| head.is_none()) {
+            self.lines = 0;
+            for (feed, head) in self.feeds.iter_mut().filter(|(_, head)| head.is_none()) {
+                let mut fresh = Vec::new();
+                if feed.next(&mut fresh).await? {
+                    *head = Some(fresh);
+                }
             }
         }
         let with_head = self.feeds.iter_mut().filter(|(_, head)| head.is_some());
