@@ -176,6 +176,7 @@ pub fn sidecar_name(settings: &Settings) -> String {
 pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let settings = &loaded.settings;
     let mut complaints = loaded.warnings.clone();
+    let first = reload::First::look(&loaded);
     // Reading a large policy takes a while, and so may reaching Redis: neither waits for the other.
     let opening = async { Ok(directory::open(&settings.directory, &settings.limits).await) };
     let (documents, backend) = tokio::try_join!(documents_aside(settings.clone(), &mut complaints), opening)?;
@@ -227,7 +228,7 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let certificates = manners.iter().filter_map(|manner| manner.tls.clone()).chain(admin_tls).collect();
     let drain = settings.limits.timeouts.drain.0;
     let background = vec![
-        tokio::spawn(reload::watch(shared.clone(), status.clone(), loaded.clone(), stop.clone())),
+        tokio::spawn(reload::watch(shared.clone(), status.clone(), loaded.clone(), first, stop.clone())),
         tokio::spawn(sweep(shared.clone(), stop.clone())),
         tokio::spawn(share_limits(shared.clone(), stop.clone())),
         tokio::spawn(admin::watch_expiring(shared.clone(), stop.clone())),

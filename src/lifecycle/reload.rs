@@ -4,7 +4,12 @@
 //! replace a file by a rename or by swapping a symlink above it. Since a notice can get lost, the files are also
 //! looked at twice a second by their time and size. An edit of several files is waited for until nothing has moved
 //! for a moment; then everything is read again, the policy's tests run, and the rules are swapped as one. Files that
-//! moved while they were read are read once more: half of one edit and half of another is never in force.
+//! moved while they were read are read once more: half of one edit and half of another is never in force. What is
+//! edited while the sidecar starts, which takes a while where its directory is slow, is found by how the files looked
+//! [before they were first read](First).
+//!
+//! No request takes longer for it: reading and compiling give way to the threads that serve, and what is replaced is
+//! freed by none of them.
 
 use std::{
     collections::BTreeSet,
@@ -18,7 +23,7 @@ use jiff::Timestamp;
 use notify::{EventKind, RecursiveMode, Watcher as _, event::ModifyKind};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,18 +32,41 @@ use crate::{
     audit::Event,
     proxy::{rules::Rules, server::Shared},
     settings::{Loaded, Overrides, Settings},
-    source::Complaints,
+    source::{Complaints, Source},
 };
 
 /// How often files are looked at without a notice.
 const POLL: Duration = Duration::from_millis(500);
 /// How long nothing may have moved before an edit counts as finished.
 const SETTLE: Duration = Duration::from_millis(60);
+/// By how much the reading of an edit is nicer than what serves: a tenth of a processor is left to it even where
+/// serving could use all of it (sched(7)).
+const NICER: i32 = 10;
+
+/// How the files looked before what is in force at the start was read from them.
+pub(super) struct First {
+    files: Vec<PathBuf>,
+    stamp: Vec<Option<Stamp>>,
+}
+
+impl First {
+    /// To be called before the policy and the catalogs that `loaded` names are read.
+    pub(super) fn look(loaded: &Loaded) -> Self {
+        let files = files(loaded);
+        let mut stamp = stamps(&files);
+        // The settings have been read by now; if they are others already, they look like nothing that is there.
+        let same = Source::read(&loaded.path).is_ok_and(|source| source.text == loaded.source.text);
+        if !same && let Some(settings) = stamp.first_mut() {
+            *settings = None;
+        }
+        Self { files, stamp }
+    }
+}
 
 /// Takes edits into force until `stop`.
-pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Loaded, stop: CancellationToken) {
+pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Loaded, first: First, stop: CancellationToken) {
     let (tell, mut told) = mpsc::channel::<()>(1);
-    let mut files = files(&loaded);
+    let First { mut files, mut stamp } = first;
     let named = Arc::new(ArcSwap::from_pointee(files.clone()));
     let mut watcher = notify::recommended_watcher({
         let named = named.clone();
@@ -53,8 +81,9 @@ pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Load
     let mut hangup = signal(SignalKind::hangup()).ok();
     let mut overrides = loaded.overrides.clone();
     let mut watched = BTreeSet::new();
-    let mut stamp = stamps(&files);
+    let mut replaced = Replaced::default();
     loop {
+        replaced.free().await;
         if let Some(watcher) = &mut watcher {
             for folder in files.iter().filter_map(|file| file.parent()).map(Path::to_owned) {
                 if watched.insert(folder.clone()) {
@@ -75,8 +104,7 @@ pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Load
         let read = loop {
             stamp = settled(&files).await;
             let (path, over) = (loaded.path.clone(), overrides.clone());
-            // Reading and compiling a large policy takes a while, and this runtime has other work.
-            let read = tokio::task::spawn_blocking(move || read(&path, &over)).await;
+            let read = aside(move || read(&path, &over)).await;
             let now_named = match &read {
                 Ok(Ok(fresh)) => self::files(&fresh.loaded),
                 Ok(Err(_)) | Err(_) => files.clone(),
@@ -91,7 +119,7 @@ pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Load
         match read {
             Ok(Ok(fresh)) => {
                 overrides.clone_from(&fresh.loaded.overrides);
-                take(&shared, fresh.rules);
+                replaced.held.push(take(&shared, fresh.rules));
                 status.taken(fresh.in_force);
             }
             Ok(Err(complaints)) => {
@@ -101,6 +129,39 @@ pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Load
             Err(error) => tracing::error!(%error, "the reload failed"),
         }
         super::notify::ready();
+    }
+}
+
+/// Does `work` on a thread of its own that gives way to those that serve.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> std::io::Result<T> {
+    let (tell, told) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("reload".to_owned());
+    thread.spawn(move || {
+        // Linux has a niceness for each thread, whatever POSIX says.
+        let nice = rustix::process::getpriority_process(None).unwrap_or_default() + NICER;
+        if let Err(error) = rustix::process::setpriority_process(Some(rustix::thread::gettid()), nice.min(19)) {
+            tracing::debug!(%error, "an edit is read as if it were a request");
+        }
+        let _ = tell.send(work());
+    })?;
+    told.await.map_err(std::io::Error::other)
+}
+
+/// Rules that an edit replaced. Whoever is the last to hold them frees them, which takes a while where the policy is
+/// large; so they are held here until no request does.
+#[derive(Default)]
+struct Replaced {
+    held: Vec<Arc<Rules>>,
+}
+
+impl Replaced {
+    async fn free(&mut self) {
+        let last: Vec<_> = self.held.extract_if(.., |rules| Arc::strong_count(rules) == 1).collect();
+        if !last.is_empty()
+            && let Err(error) = aside(move || drop(last)).await
+        {
+            tracing::debug!(%error, "rules that were replaced are freed here");
+        }
     }
 }
 
@@ -154,12 +215,15 @@ fn read(path: &Path, overrides: &Overrides) -> Result<Fresh, Complaints> {
     Ok(Fresh { loaded, rules, in_force })
 }
 
-fn take(shared: &Shared, rules: Rules) {
+/// Puts `rules` in force; those that were.
+fn take(shared: &Shared, rules: Rules) -> Arc<Rules> {
     let new = rules.policy.digest().to_owned();
     let rules = rules.after(&shared.rules.load());
-    let old = shared.rules.swap(Arc::new(rules)).policy.digest().to_owned();
+    let before = shared.rules.swap(Arc::new(rules));
+    let old = before.policy.digest();
     tracing::info!(old, new, "an edit is in force");
     shared.audit.record_event(Event::system("reload").detail(format!("policy {old} replaced by {new}")));
+    before
 }
 
 fn refuse(shared: &Shared, complaints: &Complaints) {

@@ -1,4 +1,4 @@
-//! Whether a reload lengthens requests: `cargo bench --bench reload [SECONDS]`, ten a round unless said.
+//! Whether a reload lengthens requests: `cargo bench --bench reload [SECONDS]`, five a round unless said.
 //!
 //! Rounds of the same load on one sidecar, by turns without and with an edit of a policy of 10,000 shares every second.
 //! Prints what its journal says of the requests of each kind of round: `total_us`, in microseconds.
@@ -32,7 +32,7 @@ const ROUNDS: usize = 3;
 const PAUSE: Duration = Duration::from_micros(500);
 
 fn main() {
-    let seconds: u64 = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(10);
+    let seconds: u64 = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(5);
     let sidecar = Sidecar::behind_url(&format!("http://{}", upstream())).policy(&policy(0)).start();
     let mut edition = 0;
     let mut rounds = [Vec::new(), Vec::new()];
@@ -100,11 +100,13 @@ fn records(sidecar: &Sidecar, began: Timestamp, ended: Timestamp) -> (Vec<u64>, 
 fn client(sidecar: &Sidecar, over: Arc<AtomicBool>) -> thread::JoinHandle<usize> {
     let call = Call::get("/dataset/2/Ac1/D7/list").with(sidecar.app()).bytes();
     let mut stream = TcpStream::connect(sidecar.address()).unwrap();
+    // A refusal ends otherwise than an answer: it must not be waited for in vain.
+    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     thread::spawn(move || {
         let (mut sent, mut buffer) = (0, Vec::new());
         while !over.load(Ordering::SeqCst) {
             stream.write_all(&call).unwrap();
-            until(&mut stream, &mut buffer, b"{}\n");
+            assert!(until(&mut stream, &mut buffer, b"{}\n"), "no answer but {}", String::from_utf8_lossy(&buffer));
             sent += 1;
             thread::sleep(PAUSE);
         }
@@ -133,7 +135,7 @@ fn upstream() -> SocketAddr {
     address
 }
 
-/// Reads until what was read ends so; `false` if the other side has gone.
+/// Reads until what was read ends so; `false` if the other side has gone or says no more.
 fn until(stream: &mut TcpStream, buffer: &mut Vec<u8>, end: &[u8]) -> bool {
     buffer.clear();
     let mut piece = [0u8; 4096];

@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use super::support::{Call, Connection, Sidecar, Upstream, eventually, sidecar::VICAR};
+use super::support::{Call, Connection, Sidecar, Upstream, eventually, gate::Gate, redis::Redis, sidecar::VICAR};
 
 const VENDORS: &str = "/dataset/2/Ac1/Vendors/list";
 
@@ -165,6 +165,34 @@ fn an_edit_is_taken_however_it_is_written() {
     fs::create_dir(&file).unwrap();
     eventually("it is told", || sidecar.log().contains("policy.yaml").then_some(()));
     status(200);
+}
+
+#[test]
+fn what_is_edited_while_a_sidecar_starts_is_taken_once_it_serves() {
+    let upstream = Upstream::start();
+    let redis = Redis::start();
+    let gate = Gate::to(redis.port());
+    let refuses = EDITIONS[0].policy.replace("[list]", "[read]").replace("dataset:*", "dataset:1");
+    let catalog = EDITIONS[0]
+        .catalog
+        .replace("endpoints:\n", "endpoints:\n  - {request: \"GET /dataset/2/{a}/{d}/one\", resource: \"dataset:{d}\", action: read}\n");
+    let mut sidecar = Sidecar::behind(&upstream)
+        .set("directory", &format!("{{redis: \"{}\", timeout: 10s}}", gate.url()))
+        .policy(&refuses)
+        .catalog(&catalog)
+        .prepare();
+    // It reads its small files while it asks for its directory, and watches them only when that has answered.
+    gate.hold();
+    sidecar.launch();
+    eventually("it waits for its directory", || (gate.held() > 0).then_some(()));
+    // No answer shows that they have been read. Were this too short, the test would not see what it is for; it never fails for it.
+    thread::sleep(std::time::Duration::from_millis(300));
+    sidecar.write_policy(EDITIONS[0].policy);
+    gate.release();
+    eventually("it serves under the edit", || {
+        let answer = std::net::TcpStream::connect(sidecar.address()).ok().map(|_| sidecar.send(&Call::get(VENDORS).with(sidecar.app())));
+        answer.filter(|answer| answer.status == 200)
+    });
 }
 
 #[test]
