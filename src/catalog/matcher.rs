@@ -10,21 +10,19 @@
 //! [`Builder::build`] follows for each node the others that such a service could be at, and their literals are no
 //! values here either.
 
+mod flat;
+
+pub(super) use flat::Matcher;
+
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
 use super::{
     Unclassified,
-    path::CanonicalPath,
     template::{Part, Template},
 };
-
-/// The tree.
-#[derive(Debug)]
-pub(super) struct Matcher {
-    nodes: Vec<Node>,
-}
+use flat::Plan;
 
 /// A tree that still grows.
 #[derive(Debug)]
@@ -35,10 +33,7 @@ pub(super) struct Builder {
 #[derive(Debug, Default)]
 struct Node {
     /// What a value of the parameter never equals, letter case folded, each with the literals that are written so.
-    /// The keys come from the catalog alone, so nobody who sends requests can make them collide.
-    words: HashMap<Box<[u8]>, Vec<Literal>, FixedState>,
-    /// Length in bytes of the longest of `words`.
-    longest: usize,
+    words: HashMap<Box<str>, Vec<Literal>, FixedState>,
     parameter: Option<usize>,
     /// What ends here, by method.
     ends: Vec<End>,
@@ -59,13 +54,10 @@ struct End {
 /// The first segment of what Vicar answers itself, and so what no parameter takes.
 pub(super) const SELF_SERVICE: &str = ".vicar";
 
-/// Longest segment that is folded without an allocation, in bytes. A literal longer than this is rare.
-const FOLD_IN_PLACE: usize = 128;
-
 impl Default for Builder {
     fn default() -> Self {
         let mut root = Node::default();
-        root.reserve(fold(SELF_SERVICE).into_bytes().into());
+        root.reserve(fold(SELF_SERVICE).into());
         Self { nodes: vec![root] }
     }
 }
@@ -92,7 +84,7 @@ impl Builder {
         let Some(node) = self.nodes.get_mut(at) else { return next };
         let child = match part {
             Part::Literal(text) => {
-                let same = node.reserve(fold(text).into_bytes().into());
+                let same = node.reserve(fold(text).into());
                 match same.iter().find(|literal| literal.text == *text) {
                     Some(literal) => literal.next,
                     None => {
@@ -118,12 +110,37 @@ impl Builder {
                 }
             }
         }
-        Matcher { nodes: self.nodes }
+        self.lay_out()
+    }
+
+    /// Numbers the nodes anew, in the order of a walk that goes down first.
+    fn lay_out(&self) -> Matcher {
+        let mut order = Vec::with_capacity(self.nodes.len());
+        let mut numbers = vec![0; self.nodes.len()];
+        let mut ahead = vec![0];
+        while let Some(at) = ahead.pop() {
+            let (Some(node), Some(number)) = (self.nodes.get(at), numbers.get_mut(at)) else { continue };
+            *number = order.len();
+            order.push(node);
+            ahead.extend(node.words.values().flatten().map(|literal| literal.next));
+            ahead.extend(node.parameter);
+        }
+        let renumbered = |old: usize| numbers.get(old).copied().unwrap_or_default();
+        let mut matcher = Matcher::default();
+        for node in order {
+            let words = node.words.iter().flat_map(|(word, literals)| {
+                let written = literals.iter().map(|literal| Some((&*literal.text, renumbered(literal.next))));
+                let reserved = literals.is_empty().then_some(None);
+                written.chain(reserved).map(move |literal| (&**word, literal))
+            });
+            matcher.add(&Plan { words: words.collect(), parameter: node.parameter.map(renumbered), ends: &node.ends });
+        }
+        matcher
     }
 
     /// For each node with a parameter, the literals of the other nodes that the same path leads to when parameters are
     /// preferred to literals on the way.
-    fn foreign_words(&self) -> Vec<(usize, Vec<Box<[u8]>>)> {
+    fn foreign_words(&self) -> Vec<(usize, Vec<Box<str>>)> {
         let mut found = Vec::new();
         let mut waiting: Vec<(usize, Vec<usize>)> = vec![(0, Vec::new())];
         while let Some((at, others)) = waiting.pop() {
@@ -156,63 +173,12 @@ impl Builder {
     }
 }
 
-// ===== impl Matcher =====
-
-impl Matcher {
-    /// The endpoint that takes `method` on `path`.
-    pub(super) fn find(&self, method: &str, path: &CanonicalPath<'_>) -> Result<usize, Unclassified> {
-        let method = if method == "HEAD" { "GET" } else { method };
-        let mut at = 0;
-        for segment in path.segments() {
-            let node = self.nodes.get(at).ok_or(Unclassified::Unknown)?;
-            at = node.step(&segment.decode())?;
-        }
-        let node = self.nodes.get(at).ok_or(Unclassified::Unknown)?;
-        match node.ends.iter().find(|end| end.method == method) {
-            Some(end) => Ok(end.endpoint),
-            None if node.ends.is_empty() => Err(Unclassified::Unknown),
-            None => Err(Unclassified::Method),
-        }
-    }
-}
+// ===== impl Node =====
 
 impl Node {
     /// Takes a word, folded, from what the parameter may be; the literals that are written so.
-    fn reserve(&mut self, word: Box<[u8]>) -> &mut Vec<Literal> {
-        self.longest = self.longest.max(word.len());
+    fn reserve(&mut self, word: Box<str>) -> &mut Vec<Literal> {
         self.words.entry(word).or_default()
-    }
-
-    fn step(&self, value: &str) -> Result<usize, Unclassified> {
-        match self.written_so(value) {
-            Some(literals) => {
-                literals.iter().find(|literal| *literal.text == *value).map(|literal| literal.next).ok_or(Unclassified::Parameter)
-            }
-            None => self.parameter.ok_or(Unclassified::Unknown),
-        }
-    }
-
-    /// The literals that `value` is, letter case aside; `None` when it can be a parameter's.
-    fn written_so(&self, value: &str) -> Option<&Vec<Literal>> {
-        if self.words.is_empty() {
-            return None;
-        }
-        if !value.is_ascii() {
-            return self.words.get(fold(value).as_bytes());
-        }
-        // Folding leaves ASCII as long as it was.
-        if value.len() > self.longest {
-            return None;
-        }
-        let mut buffer = [0; FOLD_IN_PLACE];
-        match buffer.get_mut(..value.len()) {
-            Some(folded) => {
-                folded.copy_from_slice(value.as_bytes());
-                folded.make_ascii_lowercase();
-                self.words.get(&*folded)
-            }
-            None => self.words.get(value.to_ascii_lowercase().as_bytes()),
-        }
     }
 }
 
