@@ -44,6 +44,12 @@ impl Subject {
         }
     }
 
+    /// Whether there are users with this character in their name.
+    #[must_use]
+    pub fn can_hold(c: char) -> bool {
+        allowed(c).is_ok()
+    }
+
     /// The user as the policy compares it and the upstream gets it.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -65,7 +65,7 @@ struct Tokens {
 /// Gives each group and each pattern that shares name a token.
 struct Tokenizer<'d, 'g> {
     groups: &'g Groups<'d>,
-    tokens: HashMap<UserPattern<'d>, Token>,
+    tokens: HashMap<UserPattern<'d>, Token, foldhash::fast::RandomState>,
     who: Who,
 }
 
@@ -82,7 +82,7 @@ impl<'w> Compiler<'w> {
                 .help("this Vicar reads version 1");
         }
         let groups = Groups::read(&document.groups, self.source, self.complaints);
-        let mut tokenizer = Tokenizer { groups: &groups, tokens: HashMap::new(), who: Who::default() };
+        let mut tokenizer = Tokenizer { groups: &groups, tokens: HashMap::default(), who: Who::default() };
         for written in &document.never_impersonate {
             if let Some(pattern) = groups.user(written, self.source, self.complaints) {
                 self.entries += tokenizer.protect(&pattern);

@@ -22,6 +22,9 @@ pub(super) enum Glob {
 
 impl Glob {
     pub(super) fn parse(text: &str) -> Self {
+        if !text.contains(['*', '\\']) {
+            return Self::Exact(text.into());
+        }
         let mut parts = vec![String::new()];
         let mut chars = text.chars();
         while let Some(c) = chars.next() {
@@ -144,7 +147,7 @@ impl<'t> UserPattern<'t> {
         if let Some(group) = text.strip_prefix('@') {
             return if group.is_empty() { Err(UserPatternError::Side) } else { Ok(Self::Group(group)) };
         }
-        if let Some(odd) = text.chars().find(|c| *c != '*' && Subject::parse(c.to_string().as_bytes()).is_err() && *c != '@') {
+        if let Some(odd) = text.chars().find(|c| *c != '*' && !Subject::can_hold(*c)) {
             return Err(UserPatternError::Character(odd));
         }
         if text.len() > 254 {

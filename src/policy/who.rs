@@ -39,8 +39,8 @@ impl Who {
         let tokens = match pattern {
             UserPattern::Everybody => &mut self.everybody,
             UserPattern::Group(_) => return,
-            UserPattern::Exact(text) => entry(&mut self.exact, text),
-            UserPattern::Domain(domain) => entry(&mut self.domains, domain),
+            UserPattern::Exact(text) => self.exact.entry(text.clone()).or_default(),
+            UserPattern::Domain(domain) => self.domains.entry(domain.clone()).or_default(),
             UserPattern::Mail(glob) => match self.mail.entry_for(glob) {
                 Some(tokens) => tokens,
                 None => return,
@@ -86,11 +86,4 @@ impl Who {
         self.visit(subject, |token| protected |= token == Token::NEVER);
         protected
     }
-}
-
-fn entry<'m>(map: &'m mut Map<Box<str>, Vec<Token>>, text: &str) -> &'m mut Vec<Token> {
-    if !map.contains_key(text) {
-        map.insert(text.into(), Vec::new());
-    }
-    map.entry(text.into()).or_default()
 }
