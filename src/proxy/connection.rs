@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt as _;
 use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use hyper::{
     body::{Body as _, Incoming},
@@ -43,6 +44,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long a kept-alive connection is still good for one request after the end has begun: a request may be on its
 /// way, and closing would lose it.
 const LINGER: Duration = Duration::from_secs(1);
+/// Room for what comes first on a connection, in bytes: more than most heads need.
+const USUAL_HEAD: usize = 4 << 10;
 /// Most header fields that the HTTP library takes by itself.
 const USUAL_FIELDS: usize = 100;
 /// Requests at once on one HTTP/2 connection.
@@ -171,7 +174,12 @@ impl Worker {
                     () = left(&stop) => return,
                 };
                 let Some(Ok(byte)) = woken else { return };
+                before.reserve(USUAL_HEAD);
                 before.push(byte);
+                // With what came with it: a buffer that has one byte in it makes the library take one of twice the size.
+                if let Some(Err(_)) = stream.read_buf(&mut before).now_or_never() {
+                    return;
+                }
             }
         }
     }
@@ -374,7 +382,7 @@ async fn left(stop: &CancellationToken) {
 
 /// The first bytes of a connection: enough to tell HTTP/2 from HTTP/1.
 async fn first_bytes<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Vec<u8>> {
-    let mut first = Vec::with_capacity(4 << 10);
+    let mut first = Vec::with_capacity(USUAL_HEAD);
     loop {
         if stream.read_buf(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
