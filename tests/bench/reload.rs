@@ -39,7 +39,8 @@ fn main() {
     let mut reloads = 0;
     for round in 0..2 * ROUNDS {
         let edited = round % 2 == 1;
-        let began = Timestamp::now();
+        // Records say when they began to the millisecond.
+        let began = Timestamp::from_millisecond(Timestamp::now().as_millisecond()).unwrap();
         let over = Arc::new(AtomicBool::new(false));
         let clients: Vec<_> = (0..CLIENTS).map(|_| client(&sidecar, over.clone())).collect();
         let end = Instant::now() + Duration::from_secs(seconds);
