@@ -65,22 +65,6 @@ impl Mapped {
         self.map.len()
     }
 
-    /// Makes the pages of `from..to` present and writable, so that a store there takes no fault.
-    fn touch(&self, from: usize, to: usize) {
-        let from = from / PAGE * PAGE;
-        let to = to.min(self.len());
-        if from < to {
-            // Kernels before 5.14 do not know this; there, `create` has touched all pages once.
-            let _ = self.map.advise_range(Advice::PopulateWrite, from, to - from);
-        }
-    }
-
-    fn await_ready(&self, to: usize) {
-        while self.ready.load(Ordering::Acquire) < to {
-            std::thread::sleep(CAUGHT_UP);
-        }
-    }
-
     /// Gives back the memory of `from..to`, where nobody writes any more. What is not on disk yet is sent there, and
     /// keeps its memory until then.
     pub(super) fn forget(&self, from: usize, to: usize) {
@@ -119,7 +103,8 @@ impl Claim {
                 Ok(_) | Err(_) => break,
             }
         }
-        self.mapped.touch(self.from, self.to);
+        // Kernels before 5.14 do not know this; there, `map` has touched all pages once.
+        let _ = self.mapped.map.advise_range(Advice::PopulateWrite, self.from, self.to - self.from);
     }
 }
 
@@ -173,19 +158,20 @@ impl SegmentWriter {
 
     /// The right to prepare all up to `to`, if there is anything left to prepare.
     pub(super) fn claim(&mut self, to: usize) -> Option<Claim> {
-        let to = to.next_multiple_of(PAGE).min(self.mapped.len());
-        let from = self.claimed;
-        self.claimed = to.max(from);
-        (from < to).then(|| {
-            // Another's claim may still be open, and ends where this one begins: in this order they are closed.
-            self.mapped.await_ready(from);
-            Claim { mapped: self.mapped.clone(), from, to }
-        })
+        let (from, to) = (self.claimed, to.next_multiple_of(PAGE).min(self.mapped.len()));
+        if to <= from {
+            return None;
+        }
+        self.settle();
+        self.claimed = to;
+        Some(Claim { mapped: self.mapped.clone(), from, to })
     }
 
     /// Waits until nobody is preparing pages of this segment.
     pub(super) fn settle(&self) {
-        self.mapped.await_ready(self.claimed);
+        while self.mapped.ready.load(Ordering::Acquire) < self.claimed {
+            std::thread::sleep(CAUGHT_UP);
+        }
     }
 
     /// Sees to it that frames may be written up to `end`.

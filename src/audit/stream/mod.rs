@@ -120,9 +120,7 @@ impl Link {
         }
         Err(client_error("the cluster sends us from node to node"))
     }
-}
 
-impl Link {
     /// Asks this node of the cluster from now on. The other stays at hand: two journals may lie on two nodes.
     async fn turn_to(&mut self, to: Host) -> redis::RedisResult<()> {
         let connection = match self.others.iter().position(|(host, _)| *host == to) {
