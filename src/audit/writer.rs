@@ -28,9 +28,9 @@ use super::{
 };
 use crate::settings::{self, Durability};
 
-/// For measuring what auditing costs: a build that leaves out the records of requests (`--features bench-without-audit`).
-/// No setting does that.
-const WITHOUT: bool = cfg!(feature = "bench-without-audit");
+/// For measuring what auditing costs: a build that leaves out the records of requests
+/// (`RUSTFLAGS="--cfg bench_without_audit"`). No setting does that.
+const WITHOUT: bool = cfg!(bench_without_audit);
 /// Room for a usual record, so that its buffer does not grow.
 const LINE: usize = 1280;
 /// How long the command line waits for another command to be done with the operators' journal.

@@ -21,6 +21,7 @@ use futures_util::FutureExt as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, UnixListener},
+    runtime::LocalOptions,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -279,8 +280,7 @@ async fn turn_away(mut stream: Stream) -> io::Result<()> {
 /// # Errors
 /// When the thread cannot have a runtime, or the sockets cannot be used.
 pub fn run(shared: Arc<Shared>, entrances: Vec<Entrance>, stop: &CancellationToken, cut: &CancellationToken) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tasks = tokio::task::LocalSet::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let ids = RequestIds::new().map_err(|cause| io::Error::other(cause.to_string()))?;
     let tally = shared.counts.tally();
     let worker = Rc::new(Worker {
@@ -294,7 +294,7 @@ pub fn run(shared: Arc<Shared>, entrances: Vec<Entrance>, stop: &CancellationTok
     });
     // A token of the thread's own: connections come and go on it without a lock that threads share.
     let stop = stop.child_token();
-    tasks.block_on(&runtime, async move {
+    runtime.block_on(async move {
         let keeper = tokio::task::spawn_local(worker.deadlines.clone().keep());
         let sweeper = tokio::task::spawn_local(sweep(worker.clone()));
         let mut acceptors = Vec::new();
@@ -311,7 +311,7 @@ pub fn run(shared: Arc<Shared>, entrances: Vec<Entrance>, stop: &CancellationTok
         sweeper.abort();
         Ok(())
     })
-    // Whatever still runs is dropped here with the task set; open audit entries close as interrupted.
+    // Whatever still runs is dropped here with the runtime; open audit entries close as interrupted.
 }
 
 async fn sweep(worker: Rc<Worker>) {

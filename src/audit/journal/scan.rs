@@ -21,8 +21,10 @@ pub(in crate::audit) struct SegmentReader {
     pub(in crate::audit) path: PathBuf,
     file: File,
     at: u64,
+    /// Grows and is never cleared: zeroing it for each read would cost as much as the read.
     buffer: Vec<u8>,
-    /// Where in the file the buffer begins.
+    /// How much of the buffer was read, and where in the file it begins.
+    filled: usize,
     begins: u64,
     /// Nothing is read from here on, where it is known that nothing is there yet.
     until: u64,
@@ -57,6 +59,7 @@ pub(in crate::audit) enum Step<'s> {
 
 /// What a segment file turned out to be.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one is made for each file, and taken apart at once")]
 pub(in crate::audit) enum Opened {
     /// A segment, to be read.
     Begun(SegmentReader),
@@ -80,6 +83,7 @@ impl SegmentReader {
                 file,
                 at: SEGMENT_HEAD as u64,
                 buffer: Vec::new(),
+                filled: 0,
                 begins: 0,
                 until: u64::MAX,
                 backwards: false,
@@ -112,7 +116,7 @@ impl SegmentReader {
         let mut probe = self.probe(at)?;
         if !matches!(probe, Probe::Frame { .. }) {
             // What was read ahead may be older than what has been committed since.
-            self.buffer.clear();
+            self.filled = 0;
             probe = self.probe(at)?;
         }
         match probe {
@@ -121,7 +125,7 @@ impl SegmentReader {
                 Ok(Step::Frame { kind, payload: self.payload(at, payload) })
             }
             Probe::End => {
-                self.buffer.clear();
+                self.filled = 0;
                 Ok(Step::End)
             }
             Probe::Nothing => self.look_beyond(at),
@@ -130,7 +134,7 @@ impl SegmentReader {
 
     /// After [`Step::End`]: whether anything stands beyond, which is a hole that a power cut left.
     pub(in crate::audit) fn beyond_end(&mut self) -> io::Result<Step<'_>> {
-        self.buffer.clear();
+        self.filled = 0;
         self.look_beyond(self.at)
     }
 
@@ -198,7 +202,7 @@ impl SegmentReader {
     /// What is in the buffer from `at` on.
     fn window(&self, at: u64) -> Option<&[u8]> {
         let from = usize::try_from(at.checked_sub(self.begins)?).ok()?;
-        self.buffer.get(from..)
+        self.buffer.get(from..self.filled)
     }
 
     /// Sees to it that `need` bytes from `at` on are in the buffer, if the file has them.
@@ -210,10 +214,12 @@ impl SegmentReader {
         let end = if self.backwards { at + span(PAYLOAD_MAX) as u64 } else { at + BUFFER as u64 };
         let begin = if self.backwards { end.saturating_sub(BUFFER as u64).min(at) } else { at };
         let most = usize::try_from(self.until.min(end).saturating_sub(begin)).unwrap_or(BUFFER);
-        self.buffer.resize(most, 0);
+        if self.buffer.len() < most {
+            self.buffer.resize(most, 0);
+        }
         self.begins = begin;
-        let got = read_at(&self.file, &mut self.buffer, begin)?;
-        self.buffer.truncate(got);
+        self.filled = 0;
+        self.filled = read_at(&self.file, self.buffer.get_mut(..most).unwrap_or_default(), begin)?;
         Ok(())
     }
 }
