@@ -492,6 +492,26 @@ fn after_a_rotation_both_secrets_work_until_the_overlap_ends() {
 }
 
 #[test]
+fn what_another_process_writes_into_the_keys_file_works_from_that_moment() {
+    block_on(async {
+        let backend = Backend::File(tempfile::tempdir().unwrap());
+        let (sidecars, command_line) = (backend.open().await, backend.open().await);
+        let cache = DirectoryCache::start(sidecars, &backend.settings());
+        account(&command_line, "app").await;
+        for _ in 0..30 {
+            // Nothing is waited for.
+            let made = key(&command_line, "app").await;
+            let now = Timestamp::now();
+            let pair = |secret: &Secret| Presented { id: made.key.id, secret: secret.clone() };
+            assert!(sign_in(&cache, &pair(&made.secret), HERE, now).await.is_ok());
+            let rotated = command_line.rotate_key(made.key.id, Duration::ZERO, now).await.unwrap();
+            assert!(sign_in(&cache, &pair(&rotated.secret), HERE, now).await.is_ok());
+            assert_eq!(reason(sign_in(&cache, &pair(&made.secret), HERE, now).await).0, "secret-wrong");
+        }
+    });
+}
+
+#[test]
 fn when_a_key_was_last_used_is_written_down_to_the_minute() {
     on_both(async |backend: &Backend| {
         let directory = backend.open().await;

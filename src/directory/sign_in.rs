@@ -83,15 +83,38 @@ pub enum SignInReason {
 pub async fn sign_in(cache: &DirectoryCache, presented: &Presented, client: impl Into<Client>, now: Timestamp) -> Result<Caller, Refused> {
     let client = client.into();
     let hash = presented.secret.hash_for(&presented.id);
-    let not_known = |reason, account| {
-        let (reason, account) = if presented.secret.checksum_holds() { (reason, account) } else { (SignInReason::SecretMalformed, None) };
-        Err(Refused::NotKnown { reason, key: presented.id, account })
-    };
+    let mut attempt = look(cache, presented, &hash, &client, now).await;
+    // A pair that could be right may have been made this very moment, by the command line beside us. Boxed because it is
+    // rare, and the future around it is moved for each request.
+    if matches!(attempt, Attempt::Failed(..)) && presented.secret.checksum_holds() && Box::pin(cache.caught_up()).await {
+        attempt = Box::pin(look(cache, presented, &hash, &client, now)).await;
+    }
+    match attempt {
+        Attempt::Made { entry, stale } => {
+            cache.used(&entry, now);
+            Ok(Caller { entry, stale, hash, client })
+        }
+        Attempt::Failed(reason, account) => {
+            let (reason, account) =
+                if presented.secret.checksum_holds() { (reason, account) } else { (SignInReason::SecretMalformed, None) };
+            Err(Refused::NotKnown { reason, key: presented.id, account })
+        }
+        Attempt::Unanswered => Err(Refused::Unavailable { retry_after: RETRY_AFTER }),
+    }
+}
+
+/// What came of looking a key up and judging it.
+enum Attempt {
+    Made { entry: Arc<Entry>, stale: bool },
+    Failed(SignInReason, Option<AccountId>),
+    Unanswered,
+}
+
+async fn look(cache: &DirectoryCache, presented: &Presented, hash: &SecretHash, client: &Client, now: Timestamp) -> Attempt {
     let known = match cache.recall(&presented.id) {
         Some(known) => known,
         // Nobody needs to be asked about what cannot be right.
-        None if !presented.secret.checksum_holds() => return not_known(SignInReason::SecretMalformed, None),
-        // Boxed because it is rare and large, and the future around it is moved for each request.
+        None if !presented.secret.checksum_holds() => return Attempt::Failed(SignInReason::SecretMalformed, None),
         None => Box::pin(cache.ask(presented.id)).await,
     };
     let (entry, stale) = match known {
@@ -99,16 +122,15 @@ pub async fn sign_in(cache: &DirectoryCache, presented: &Presented, client: impl
         Known::Stale(entry) => (entry, true),
         Known::Unknown => {
             // The comparison that a wrong secret costs; its outcome is known.
-            std::hint::black_box(hash == SecretHash::of_nothing());
-            return not_known(SignInReason::KeyUnknown, None);
+            std::hint::black_box(*hash == SecretHash::of_nothing());
+            return Attempt::Failed(SignInReason::KeyUnknown, None);
         }
-        Known::Unavailable => return Err(Refused::Unavailable { retry_after: RETRY_AFTER }),
+        Known::Unavailable => return Attempt::Unanswered,
     };
-    if let Err(reason) = judge(&entry, &hash, &client, now) {
-        return not_known(reason, Some(entry.account().id.clone()));
+    match judge(&entry, hash, client, now) {
+        Ok(()) => Attempt::Made { entry, stale },
+        Err(reason) => Attempt::Failed(reason, Some(entry.account().id.clone())),
     }
-    cache.used(&entry, now);
-    Ok(Caller { entry, stale, hash, client })
 }
 
 /// A backend that is away is asked again about as often as it is looked for.

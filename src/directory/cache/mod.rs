@@ -216,6 +216,13 @@ impl DirectoryCache {
         known
     }
 
+    /// Has the backend tell what it has not told yet; whether it could look for that.
+    pub(super) async fn caught_up(&self) -> bool {
+        let backend = self.inner.backend.clone();
+        let looked = self.inner.runtime.spawn(async move { backend.catch_up().await });
+        matches!(looked.await, Ok(Ok(true)))
+    }
+
     /// Notes that a key has signed in, at most once a minute.
     pub(super) fn used(&self, entry: &Entry, now: Timestamp) {
         let minute = now.as_second().div_euclid(60);

@@ -150,6 +150,10 @@ impl Directory for FileDirectory {
         Some(self.shared.lookup(id))
     }
 
+    fn catch_up(&self) -> Answer<'_, bool> {
+        self.answer(|_| true)
+    }
+
     fn create_account(&self, new: NewAccount, now: Timestamp) -> Answer<'_, Account> {
         self.change(move |contents, rules| {
             let account = record::new_account(new, now)?;
