@@ -6,14 +6,14 @@ mod support;
 
 use std::{
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::mpsc,
     thread,
     time::Duration,
 };
 
 use serde_json::json;
-use support::{Call, Connection, Reply, Sidecar, Upstream, eventually};
+use support::{Call, Connection, Reply, Sidecar, Upstream, eventually, sidecar::free_port};
 
 const GIB: u64 = 1 << 30;
 /// What one sidecar may grow by while a gibibyte goes through it. A body that is held would take sixteen times that.
@@ -337,7 +337,7 @@ fn an_answer_before_the_body_is_read_reaches_the_caller_and_ends_both_connection
 
 #[test]
 fn a_service_that_is_down_is_a_502_and_in_the_log() {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let sidecar = Sidecar::behind_url(&format!("http://{address}")).catalog(CATALOG).start();
     let answer = sidecar.send(&Call::get("/things").with(sidecar.app()));
     answer.expect(502, "upstream-unreachable");

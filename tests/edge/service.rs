@@ -1,6 +1,6 @@
 //! The service behind: TLS, HTTP/2, sockets, several addresses, and what becomes of failures.
 
-use std::{fs, net::TcpListener, process::Command, time::Duration};
+use std::{fs, net::SocketAddr, process::Command, time::Duration};
 
 use http::Request;
 use serde_json::json;
@@ -10,7 +10,10 @@ use crate::{
     certificates::Authority,
     front::Front,
     http2::{self, Http2, Service},
-    support::{Call, Connection, Reply, Sidecar, Upstream, eventually, sidecar::VICAR},
+    support::{
+        Call, Connection, Reply, Sidecar, Upstream, eventually,
+        sidecar::{VICAR, free_port},
+    },
 };
 
 #[test]
@@ -151,7 +154,7 @@ fn a_sick_address_is_left_out_until_it_is_well_again() {
 
 #[test]
 fn an_address_that_cannot_be_reached_costs_no_request() {
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let upstream = Upstream::start();
     let settings = format!("{{url: \"http://{dead}\", also: [\"{}\"]}}", upstream.url());
     let sidecar = Sidecar::behind(&upstream).set("upstream", &settings).start();
@@ -163,9 +166,7 @@ fn an_address_that_cannot_be_reached_costs_no_request() {
 
 #[test]
 fn a_service_that_cannot_be_reached_is_left_alone_and_found_again() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let sidecar = Sidecar::behind_url(&format!("http://{address}")).start();
     let call = Call::get(USERS).with(sidecar.app());
     let answer = eventually("the circuit opens", || {
