@@ -172,6 +172,30 @@ fn a_redis_that_dies_and_hangs_gets_everything_once() {
     assert!(verified(&log.stream()).ok);
 }
 
+#[test]
+fn records_that_wait_have_an_age_whatever_was_shipped_when_redis_went_away() {
+    let mut redis = Redis::start();
+    let log = Log::shipping_to(&redis.url());
+    let shipping = |audit: &Audit| audit.stats().shipping.unwrap();
+    let aged = |audit: &Audit| eventually("the age of what waits", || (shipping(audit).lag > Duration::from_millis(20)).then_some(()));
+    let audit = log.open();
+    write(&audit, 0..5);
+    shipped(&audit, &log);
+    redis.kill();
+    eventually("it is noticed", || (!shipping(&audit).connected).then_some(()));
+    write(&audit, 5..10);
+    aged(&audit);
+    drop(audit);
+    // Begun while Redis is away.
+    let audit = log.open();
+    write(&audit, 10..15);
+    aged(&audit);
+    redis.launch();
+    assert_eq!(accesses(&shipped(&audit, &log)), ids(0..15));
+    eventually("nothing waits", || shipping(&audit).lag.is_zero().then_some(()));
+    assert!(verified(&log.stream()).ok);
+}
+
 /// Passes bytes between Vicar and Redis, and cuts the connection in the middle of a reply when told to.
 struct Cutter {
     address: SocketAddr,

@@ -14,7 +14,7 @@ use support::{
 use vicar::{
     directory::{
         AccountChange, Client, Directory, DirectoryCache, DirectoryError, Draw, Expiry, KeyChange, NewAccount, NewAdmin, NewKey, Presented,
-        Quota, Refused, sign_in,
+        Quota, Refused, RotatedBy, sign_in,
     },
     identity::{AccountId, Fingerprint, KeyId, Role, Secret, Status},
     settings::Span,
@@ -119,7 +119,7 @@ fn a_disabled_account_takes_no_change_but_being_enabled() {
         let rename = AccountChange { name: Some("New".into()), ..AccountChange::default() };
         refused(directory.change_account(&id("app"), rename.clone(), None).await.unwrap_err());
         refused(directory.create_key(new_key("app"), Timestamp::now()).await.unwrap_err());
-        refused(directory.rotate_key(made.key.id, Duration::ZERO, Timestamp::now()).await.unwrap_err());
+        refused(directory.rotate_key(made.key.id, RotatedBy::Operator, Duration::ZERO, Timestamp::now()).await.unwrap_err());
         let rename_key = KeyChange { name: Some("New".into()), ..KeyChange::default() };
         refused(directory.change_key(made.key.id, rename_key, None).await.unwrap_err());
         let disable_key = KeyChange { status: Some(Status::Disabled), ..KeyChange::default() };
@@ -472,7 +472,7 @@ fn after_a_rotation_both_secrets_work_until_the_overlap_ends() {
         let now = Timestamp::now();
         account(&directory, "app").await;
         let made = key(&directory, "app").await;
-        let rotated = directory.rotate_key(made.key.id, Duration::from_secs(3600), now).await.unwrap();
+        let rotated = directory.rotate_key(made.key.id, RotatedBy::Operator, Duration::from_secs(3600), now).await.unwrap();
         let pair = |secret: &Secret| Presented { id: made.key.id, secret: secret.clone() };
         let later = now.checked_add(SignedDuration::from_secs(3600)).unwrap();
         for secret in [&made.secret, &rotated.secret] {
@@ -481,7 +481,7 @@ fn after_a_rotation_both_secrets_work_until_the_overlap_ends() {
         assert_eq!(reason(sign_in(&cache, &pair(&made.secret), HERE, later).await).0, "secret-wrong");
         assert!(sign_in(&cache, &pair(&rotated.secret), HERE, later).await.is_ok());
 
-        let again = directory.rotate_key(made.key.id, Duration::ZERO, now).await.unwrap();
+        let again = directory.rotate_key(made.key.id, RotatedBy::Operator, Duration::ZERO, now).await.unwrap();
         assert_eq!(again.key.previous, None);
         eventually("the new secret is known", async || sign_in(&cache, &pair(&again.secret), HERE, now).await.is_ok()).await;
         for secret in [&made.secret, &rotated.secret] {
@@ -504,7 +504,7 @@ fn what_another_process_writes_into_the_keys_file_works_from_that_moment() {
             let now = Timestamp::now();
             let pair = |secret: &Secret| Presented { id: made.key.id, secret: secret.clone() };
             assert!(sign_in(&cache, &pair(&made.secret), HERE, now).await.is_ok());
-            let rotated = command_line.rotate_key(made.key.id, Duration::ZERO, now).await.unwrap();
+            let rotated = command_line.rotate_key(made.key.id, RotatedBy::Operator, Duration::ZERO, now).await.unwrap();
             assert!(sign_in(&cache, &pair(&rotated.secret), HERE, now).await.is_ok());
             assert_eq!(reason(sign_in(&cache, &pair(&made.secret), HERE, now).await).0, "secret-wrong");
         }

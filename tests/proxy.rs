@@ -655,6 +655,11 @@ fn a_key_that_may_gives_itself_a_new_secret_and_both_work_for_a_while() {
     assert_eq!((&made["id"], &made["expires"]), (&json!(old.id), &before["expires"]), "a key cannot lengthen itself");
     eventually("the new secret works", || (sidecar.send(&order(&new)).status == 200).then_some(()));
     sidecar.send(&order(&old)).expect_status(200);
+    // What was replaced ends with its overlap: it cannot have itself replaced again.
+    let refused = sidecar.send(&Call::post("/.vicar/rotate").with(&old));
+    refused.expect(403, "denied-by-rule");
+    assert_eq!(sidecar.record(&refused.request_id())["decision"], "deny");
+    sidecar.send(&order(&new)).expect_status(200);
     assert!(sidecar.records().iter().any(|record| record["path"] == "/.vicar/rotate" && record["account"] == "app"));
     assert!(!sidecar.log().contains(&new.secret) && !format!("{:?}", sidecar.records()).contains(&new.secret));
     sidecar.send(&Call::get("/.vicar/rotate").with(&new)).expect(403, "endpoint-unknown");

@@ -13,7 +13,8 @@ use support::{
 };
 use vicar::{
     directory::{
-        self, AccountChange, Created, Directory, DirectoryCache, DirectoryError, Expiry, Health, KeyChange, NewKey, Presented, sign_in,
+        self, AccountChange, Created, Directory, DirectoryCache, DirectoryError, Expiry, Health, KeyChange, NewKey, Presented, RotatedBy,
+        sign_in,
     },
     identity::{KeyId, Secret, Status},
     settings::{DirectoryBackend, Limits, Span},
@@ -88,7 +89,7 @@ fn every_change_to_a_key_reaches_every_sidecar_unasked() {
         all(&disabled, "let in").await;
         admin.delete_key(deleted.key.id, None).await.unwrap();
         all(&deleted, "key-unknown").await;
-        admin.rotate_key(rotated.key.id, Duration::ZERO, Timestamp::now()).await.unwrap();
+        admin.rotate_key(rotated.key.id, RotatedBy::Operator, Duration::ZERO, Timestamp::now()).await.unwrap();
         all(&rotated, "secret-wrong").await;
         admin.change_key(moved.key.id, KeyChange { sources: Some(near), ..KeyChange::default() }, None).await.unwrap();
         all(&moved, "source-not-allowed").await;
@@ -123,7 +124,7 @@ fn whoever_holds_a_connection_open_is_told_when_the_key_is_no_longer_good() {
         let [disabled, rotated, _, ending, good] = keys.as_slice() else { unreachable!() };
         let still = held.pop().unwrap();
         admin.change_key(disabled.key.id, DISABLE_KEY, None).await.unwrap();
-        admin.rotate_key(rotated.key.id, Duration::from_millis(300), Timestamp::now()).await.unwrap();
+        admin.rotate_key(rotated.key.id, RotatedBy::Operator, Duration::from_millis(300), Timestamp::now()).await.unwrap();
         admin.delete_account(&"other".parse().unwrap(), None).await.unwrap();
         let soon = Timestamp::now().checked_add(SignedDuration::from_millis(1500)).unwrap();
         admin.change_key(ending.key.id, KeyChange { expires: Some(Expiry::At(soon)), ..KeyChange::default() }, None).await.unwrap();

@@ -335,6 +335,20 @@ fn an_answer_before_the_body_is_read_reaches_the_caller_and_ends_both_connection
     );
 }
 
+/// RFC 9112 §6.3: with both, the coding says where the answer ends, and the length goes no further.
+#[test]
+fn an_answer_with_a_length_and_a_coding_goes_on_with_one_of_them() {
+    let upstream = Upstream::start();
+    let sidecar = behind(&upstream);
+    for length in [0, 1, 5, 9] {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        upstream.next(Reply::raw(head + "2\r\nab\r\n3\r\ncde\r\n0\r\n\r\n"));
+        let answer = sidecar.send(&Call::get("/things").with(sidecar.app()));
+        assert_eq!((answer.header("content-length"), answer.text().as_str()), (None, "abcde"), "a length of {length}");
+        assert_eq!(sidecar.record(&answer.request_id())["outcome"], "completed");
+    }
+}
+
 #[test]
 fn a_service_that_is_down_is_a_502_and_in_the_log() {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     audit::Event,
-    directory::{AccountChange, Created, Directory, DirectoryError, KeyChange, NewAccount, NewKey, Rotated},
+    directory::{AccountChange, Created, Directory, DirectoryError, KeyChange, NewAccount, NewKey, Rotated, RotatedBy},
     identity::{Account, AccountId, Key, KeyId, Status},
 };
 
@@ -106,7 +106,8 @@ pub(super) async fn rotate_key(desk: &Desk, who: &Who, id: KeyId, overlap: Durat
     let key = known_key(desk, who, id).await?;
     let event = about_key(who, "key.rotate", &key).detail(format!("the old secret lives for {}", crate::settings::Span(overlap)));
     allowed(desk, who, Right::RotateKey, Scope::Account(&key.account), &event)?;
-    recorded(desk, event, move |directory| async move { directory.rotate_key(id, overlap, Timestamp::now()).await }).await
+    recorded(desk, event, move |directory| async move { directory.rotate_key(id, RotatedBy::Operator, overlap, Timestamp::now()).await })
+        .await
 }
 
 /// Deletes a key.

@@ -123,7 +123,7 @@ impl From<DirectoryError> for Refusal {
             DirectoryError::TooManyAccounts { .. } | DirectoryError::TooManyKeys { .. } | DirectoryError::TooManyAdmins { .. } => {
                 Self::Limit(text)
             }
-            DirectoryError::Changed { .. } => Self::Changed(text),
+            DirectoryError::Changed { .. } | DirectoryError::Superseded(_) => Self::Changed(text),
             DirectoryError::Disabled(_) => Self::Disabled(text),
             DirectoryError::Name(_)
             | DirectoryError::Description { .. }

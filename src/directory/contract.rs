@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{DirectoryError, Stamp};
 use crate::{
-    identity::{Account, AccountId, Admin, AdminId, AdminToken, Fingerprint, Key, KeyId, Role, Secret, Status},
+    identity::{Account, AccountId, Admin, AdminId, AdminToken, Fingerprint, Key, KeyId, Role, Secret, SecretHash, Status},
     settings::Span,
 };
 
@@ -52,7 +52,7 @@ pub trait Directory: Send + Sync + Debug {
     /// Changes a key. Under a disabled account a key can only be disabled.
     fn change_key(&self, id: KeyId, change: KeyChange, revision: Option<u64>) -> Answer<'_, Key>;
     /// Gives a key a new secret; the old one is still taken for `overlap`, and any before it no more.
-    fn rotate_key(&self, id: KeyId, overlap: Duration, now: Timestamp) -> Answer<'_, Rotated>;
+    fn rotate_key(&self, id: KeyId, by: RotatedBy, overlap: Duration, now: Timestamp) -> Answer<'_, Rotated>;
     /// Deletes a key; gives what was deleted.
     fn delete_key(&self, id: KeyId, revision: Option<u64>) -> Answer<'_, Key>;
     /// Notes when keys last signed in. No change of theirs: nobody is told, no revision moves.
@@ -267,6 +267,16 @@ pub struct Created {
     pub key: Key,
     /// Its secret, to be shown once.
     pub secret: Secret,
+}
+
+/// Who has a key rotated.
+#[derive(Debug, Clone, Copy)]
+pub enum RotatedBy {
+    /// Somebody who governs.
+    Operator,
+    /// Whoever presented the secret of this hash. It has to be the one in force: a secret that was replaced ends with its
+    /// overlap, and could otherwise have another made in its place.
+    Holder(SecretHash),
 }
 
 /// A rotated key, and the one moment its new secret is to be had.

@@ -54,6 +54,9 @@ pub enum DirectoryError {
         /// What was changed.
         what: String,
     },
+    /// The secret that was to rotate the key is no longer the key's own.
+    #[error("the secret of {0} has been rotated already: use the one that replaced it")]
+    Superseded(KeyId),
     /// A disabled account takes no change.
     #[error("{0} is disabled, and a disabled account cannot be changed: enable it first (`vicar account enable {0}`)")]
     Disabled(AccountId),

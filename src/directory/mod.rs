@@ -19,7 +19,7 @@ mod stamp;
 pub use cache::{CacheStats, DirectoryCache};
 pub use contract::{
     AccountChange, Answer, Change, Created, CreatedAdmin, Directory, Draw, Drawn, Expiry, Health, Holder, KeyChange, Listener, Lookup,
-    NewAccount, NewAdmin, NewKey, News, Quota, Rotated,
+    NewAccount, NewAdmin, NewKey, News, Quota, Rotated, RotatedBy,
 };
 pub use error::DirectoryError;
 pub use redis::LEAST_ACL;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{AccountChange, Created, CreatedAdmin, DirectoryError, Expiry, KeyChange, NewAccount, NewAdmin, NewKey, Rotated};
+use super::{AccountChange, Created, CreatedAdmin, DirectoryError, Expiry, KeyChange, NewAccount, NewAdmin, NewKey, Rotated, RotatedBy};
 use crate::{
     identity::{Account, Admin, AdminToken, Key, KeyId, PreviousSecret, Role, Secret, Status, display_name},
     settings::{Limits, Span},
@@ -120,8 +120,18 @@ pub(super) fn change_key(
     Ok(new)
 }
 
-pub(super) fn rotate_key(account: &Account, old: &Key, overlap: Duration, now: Timestamp) -> Result<Rotated, DirectoryError> {
+pub(super) fn rotate_key(
+    account: &Account,
+    old: &Key,
+    by: RotatedBy,
+    overlap: Duration,
+    now: Timestamp,
+) -> Result<Rotated, DirectoryError> {
     active(account)?;
+    match by {
+        RotatedBy::Holder(hash) if hash != old.hash => return Err(DirectoryError::Superseded(old.id)),
+        RotatedBy::Holder(_) | RotatedBy::Operator => {}
+    }
     let secret = Secret::random()?;
     let until = SignedDuration::try_from(overlap).ok().and_then(|overlap| now.checked_add(overlap).ok()).ok_or(DirectoryError::Far)?;
     let key = Key {

@@ -4,7 +4,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
-use super::cache::{DirectoryCache, Entry, Known};
+use super::{
+    RotatedBy,
+    cache::{DirectoryCache, Entry, Known},
+};
 use crate::identity::{Account, AccountId, Fingerprint, Key, KeyId, Secret, SecretHash, Status};
 
 /// The key pair that a request presents.
@@ -195,6 +198,18 @@ impl Caller {
     #[must_use]
     pub fn key(&self) -> &Key {
         self.entry.key()
+    }
+
+    /// Whether the secret that was presented is the key's own, and not one that a rotation has replaced.
+    #[must_use]
+    pub fn secret_in_force(&self) -> bool {
+        self.key().hash == self.hash
+    }
+
+    /// Who has the key rotated, if this caller does.
+    #[must_use]
+    pub const fn as_rotator(&self) -> RotatedBy {
+        RotatedBy::Holder(self.hash)
     }
 
     /// Whether this comes from memory while the directory is away.

@@ -175,11 +175,12 @@ impl Rewriting {
             }
         }
         // One look at the names there are costs less than a search for each that there might be.
-        let mut cached = false;
+        let (mut cached, mut coded) = (false, false);
         let mut gone = [const { None }; HOPS + 1];
         let mut free = gone.iter_mut();
         for name in headers.keys() {
             cached |= *name == header::CACHE_CONTROL;
+            coded |= *name == header::TRANSFER_ENCODING;
             if (ANSWER_HOP.contains(name) || (*name == header::SET_COOKIE && !self.pass_set_cookie))
                 && let Some(slot) = free.next()
             {
@@ -188,6 +189,10 @@ impl Rewriting {
         }
         for name in gone.iter().flatten() {
             headers.remove(name);
+        }
+        if coded {
+            // It has overruled any Content-Length (RFC 9112 §6.3), which must not outlive it.
+            headers.remove(header::CONTENT_LENGTH);
         }
         self.sign(headers, id);
         if !cached {

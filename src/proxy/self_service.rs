@@ -15,7 +15,11 @@ use super::{
     pipeline::{Head, Known, Way},
     problem::{Code, Problem},
 };
-use crate::{audit::Decision, directory::Caller, settings::SelfService};
+use crate::{
+    audit::Decision,
+    directory::{Caller, DirectoryError},
+    settings::SelfService,
+};
 
 const PREFIX: &str = "/.vicar";
 
@@ -37,6 +41,9 @@ pub(super) async fn answer(way: &Way<'_>, head: &Head<'_>, caller: &Caller, _per
     if !way.rules.self_service.contains(&wanted) {
         let detail = format!("{path} is not switched on here (self_service in the settings).");
         return Err(way.refused(head, &known, Problem::because(Code::EndpointUnknown, detail)));
+    }
+    if wanted == SelfService::Rotate && !caller.secret_in_force() {
+        return Err(way.refused(head, &known, superseded()));
     }
     let opening = way.opening(head, &known, Decision::Allow, "self-service");
     let audit = &way.worker.shared.audit;
@@ -63,6 +70,14 @@ pub(super) async fn answer(way: &Way<'_>, head: &Head<'_>, caller: &Caller, _per
     Ok(response)
 }
 
+/// A secret that a rotation has replaced lives until its overlap ends, and cannot make itself another life.
+fn superseded() -> Problem {
+    Problem::because(
+        Code::DeniedByRule,
+        "This secret has been replaced by a rotation. Rotate with the one that replaced it, or have an admin rotate the key.",
+    )
+}
+
 fn whoami(way: &Way<'_>, caller: &Caller) -> serde_json::Value {
     let (account, key) = (caller.account(), caller.key());
     json!({
@@ -79,7 +94,10 @@ async fn rotate(way: &Way<'_>, caller: &Caller) -> Result<serde_json::Value, Pro
     let shared = &way.worker.shared;
     // To the second, as every other time of a key.
     let now = Timestamp::from_second(way.time.as_second()).unwrap_or(way.time);
-    let rotated = shared.backend.rotate_key(caller.key_id(), shared.rotate_overlap, now).await.map_err(|error| {
+    let rotated = shared.backend.rotate_key(caller.key_id(), caller.as_rotator(), shared.rotate_overlap, now).await.map_err(|error| {
+        if matches!(error, DirectoryError::Superseded(_)) {
+            return superseded();
+        }
         tracing::warn!(%error, "a key could not be rotated");
         Problem::from(Code::DirectoryUnavailable).retry_after(5)
     })?;

@@ -47,6 +47,8 @@ pub(in crate::audit) struct Lane {
     /// Where this process writes it.
     journal: Option<Arc<Journal>>,
     place: Option<Place>,
+    /// Redis has to be asked whether it stands where we think.
+    unsure: bool,
     batch: Batch,
     /// Whether the last batch took all that was there.
     emptied: bool,
@@ -95,12 +97,51 @@ pub(in crate::audit) enum Stuck {
 impl Lane {
     pub(in crate::audit) fn new(folder: PathBuf, sidecar: String, stream: &settings::Stream, journal: Option<Arc<Journal>>) -> Self {
         let keys = Keys::of(stream, &sidecar);
-        Self { folder, sidecar, keys, journal, place: None, batch: Batch::default(), emptied: false, confirmed: Instant::now() }
+        Self {
+            folder,
+            sidecar,
+            keys,
+            journal,
+            place: None,
+            unsure: false,
+            batch: Batch::default(),
+            emptied: false,
+            confirmed: Instant::now(),
+        }
+    }
+
+    /// The journal may have begun anew: look for the place in it, and in Redis, before the next step.
+    pub(in crate::audit) fn lose_place(&mut self) {
+        self.place = None;
     }
 
     /// After anything went wrong: ask Redis where we stand before the next step.
-    pub(in crate::audit) fn lose_place(&mut self) {
-        self.place = None;
+    pub(super) fn doubt_place(&mut self) {
+        self.unsure = true;
+    }
+
+    /// While Redis cannot be asked: looks for the oldest record that waits, so that its age is known.
+    pub(super) fn look_for_waiting(&mut self) -> Result<(), AuditError> {
+        if !self.batch.ends.is_empty() {
+            return Ok(());
+        }
+        if self.place.is_none() {
+            let before = mark::read(&self.folder, Mark::Shipped).map(|(seq, hash)| Cursor { seq, hash });
+            let behind = match &before {
+                Some(before) => self.after(before)?,
+                None => None,
+            };
+            let reader = match behind {
+                Some(reader) => Some(reader),
+                None => self.oldest()?,
+            };
+            self.place = reader.map(|reader| Place { reader, cursor: before.map(|before| before.to_string()).unwrap_or_default() });
+            self.unsure = true;
+        }
+        match &mut self.place {
+            Some(place) => self.batch.fill(&mut place.reader, &self.folder, self.journal.as_deref()),
+            None => Ok(()),
+        }
     }
 
     /// Whether the last batch took all that was there.
@@ -123,7 +164,7 @@ impl Lane {
 
     /// Ships one batch, if there is one. `say` hears what has to stand in the log.
     pub(in crate::audit) async fn step(&mut self, link: &mut Link, say: &mut (dyn FnMut(Event) + Send)) -> Result<Moved, Stuck> {
-        if self.place.is_none() {
+        if self.place.is_none() || self.unsure {
             self.find_place(link, say).await?;
         }
         let Some(place) = &mut self.place else { return Ok(Moved::UpToDate) };
@@ -178,8 +219,10 @@ impl Lane {
 
     /// Asks Redis where this sidecar stands, and goes there in the journal.
     async fn find_place(&mut self, link: &mut Link, say: &mut (dyn FnMut(Event) + Send)) -> Result<(), Stuck> {
-        self.batch.clear();
         let raw: Option<String> = link.ask(redis::cmd("HGET").arg(&self.keys.cursors).arg(&self.sidecar)).await?;
+        self.batch.clear();
+        self.place = None;
+        self.unsure = false;
         let cursor = raw.clone().unwrap_or_default();
         let shipped_before = mark::read(&self.folder, Mark::Shipped).map(|(seq, hash)| Cursor { seq, hash });
         let reached = match &raw {

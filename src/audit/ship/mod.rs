@@ -121,6 +121,10 @@ impl Shared {
         }
     }
 
+    fn waits_since(&self, oldest: Option<Timestamp>) {
+        self.oldest_ms.store(oldest.map_or(0, |time| u64::try_from(time.as_millisecond()).unwrap_or(0)), Ordering::Relaxed);
+    }
+
     fn failed(&self, why: String) {
         self.connected.store(false, Ordering::Relaxed);
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
@@ -173,6 +177,10 @@ async fn run(inner: Arc<Inner>, stream: settings::Stream, syncer: Option<Arc<Syn
                 shared.failed(why.clone());
                 away.note(&inner, &why);
                 work.lose_places();
+                // How long records have been waiting is what an alert is set on.
+                if work.own.look_for_waiting().is_ok() {
+                    shared.waits_since(work.own.oldest_waiting());
+                }
                 shared.rest(backoff).await;
                 backoff = (backoff * 2).min(BACKOFF.1);
             }
@@ -207,8 +215,7 @@ async fn connected(
         }
         let finishing = shared.finish.load(Ordering::Acquire);
         let moved = work.step(&mut link, inner).await;
-        let oldest = work.own.oldest_waiting().map_or(0, |time| u64::try_from(time.as_millisecond()).unwrap_or(0));
-        shared.oldest_ms.store(oldest, Ordering::Relaxed);
+        shared.waits_since(work.own.oldest_waiting());
         if let Some(seq) = work.own.shipped_to() {
             shared.shipped_seq.store(seq, Ordering::Relaxed);
         }
@@ -273,7 +280,7 @@ impl Work {
     }
 
     fn lose_places(&mut self) {
-        self.own.lose_place();
+        self.own.doubt_place();
         if let Some(operators) = &mut self.operators {
             operators.lose_place();
         }

@@ -26,7 +26,7 @@ use crate::{
         print::{say_json, tell},
         when::{apart, expiry, minute},
     },
-    directory::{Created, Expiry, NewKey},
+    directory::{Created, Expiry, NewKey, RotatedBy},
     identity::{AccountId, Fingerprint, Key, KeyId, Secret},
     settings::Span,
 };
@@ -125,7 +125,7 @@ pub(super) async fn rotate(args: RotateArgs, options: &Options) -> Done {
     let operator = Operator::open(&loaded, directory)?;
     let event = operator.event_about("key.rotate", &format!("key:{}", key.id), &format!("the old secret lives on for {overlap}"));
     let event = event.account(key.account.as_str()).key(key.id.as_str());
-    let rotated = operator.change(event, operator.directory.rotate_key(key.id, overlap.0, now())).await?;
+    let rotated = operator.change(event, operator.directory.rotate_key(key.id, RotatedBy::Operator, overlap.0, now())).await?;
     operator.finish().await;
     show(&rotated.key, &rotated.secret, place, options)
 }

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 
 use super::{
     AccountChange, Answer, Change, Created, CreatedAdmin, Directory, DirectoryError, Health, Holder, KeyChange, Listener, Lookup,
-    NewAccount, NewAdmin, NewKey, News, Rotated, Stamp,
+    NewAccount, NewAdmin, NewKey, News, Rotated, RotatedBy, Stamp,
     record::{self, Rules},
 };
 use crate::identity::{Account, AccountId, Admin, AdminId, AdminToken, Key, KeyId};
@@ -214,10 +214,10 @@ impl Directory for FileDirectory {
         })
     }
 
-    fn rotate_key(&self, id: KeyId, overlap: Duration, now: Timestamp) -> Answer<'_, Rotated> {
+    fn rotate_key(&self, id: KeyId, by: RotatedBy, overlap: Duration, now: Timestamp) -> Answer<'_, Rotated> {
         self.change(move |contents, _| {
             let (account, slot) = slot(contents, id)?;
-            let rotated = record::rotate_key(&account, slot, overlap, now)?;
+            let rotated = record::rotate_key(&account, slot, by, overlap, now)?;
             *slot = Arc::new(rotated.key.clone());
             Ok(rotated)
         })

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     directory::{
         AccountChange, Answer, Created, CreatedAdmin, Directory, DirectoryError, Draw, Drawn, Health, Holder, KeyChange, Listener, Lookup,
-        NewAccount, NewAdmin, NewKey, Rotated, Stamp, record,
+        NewAccount, NewAdmin, NewKey, Rotated, RotatedBy, Stamp, record,
     },
     identity::{Account, AccountId, Admin, AdminId, AdminToken, Key, KeyId},
 };
@@ -162,11 +162,11 @@ impl Directory for RedisDirectory {
         })
     }
 
-    fn rotate_key(&self, id: KeyId, overlap: Duration, now: Timestamp) -> Answer<'_, Rotated> {
+    fn rotate_key(&self, id: KeyId, by: RotatedBy, overlap: Duration, now: Timestamp) -> Answer<'_, Rotated> {
         Box::pin(async move {
             self.change(async || {
                 let record = self.key_record(id).await?;
-                let rotated = record::rotate_key(&record.account, &record.key, overlap, now)?;
+                let rotated = record::rotate_key(&record.account, &record.key, by, overlap, now)?;
                 let commit = record.replaced_by(&rotated.key)?;
                 Ok((rotated, commit))
             })
