@@ -30,6 +30,7 @@ pub fn lint(policy: &Policy, catalog: &Catalog, source: &Source, known: Option<&
     let mut linter = Linter { policy, catalog, source, groups, reach: Reach::new(catalog), now, complaints };
     linter.observing();
     linter.unused_groups();
+    linter.tests(known.unwrap_or_default());
     if let Some(known) = known {
         linter.accounts(known);
     }
@@ -92,6 +93,19 @@ impl<'l> Linter<'l> {
             }
             if members.is_empty() {
                 self.complaints.warning(self.source, name.span, format!("the group `{}` has no members", name.value));
+            }
+        }
+    }
+
+    /// A test of an account that nobody has may expect a refusal, and shows nothing then.
+    fn tests(&mut self, known: &[AccountId]) {
+        let document = &self.policy.document;
+        let names = || document.service_accounts.iter().map(|(name, _)| name.as_str()).chain(known.iter().map(AccountId::as_str));
+        for account in document.tests.iter().map(|test| &test.account) {
+            if !names().any(|name| name == account.as_str()) {
+                self.complaints
+                    .warning(self.source, account.span, format!("this test asks as `{}`, and there is no such account", account.value))
+                    .suggest(account, names());
             }
         }
     }

@@ -164,6 +164,9 @@ service_accounts:
   reportign:
     shares:
       - {resource: "dataset:*", actions: "*"}
+tests:
+  - {as: bto, request: GET /dataset/2/Ac1/Salaries/list, expect: deny}
+  - {as: reporting, request: GET /dataset/2/Ac1/Salaries/list, expect: deny}
 "#;
     let asked = policy(text);
     let known = ["bot".parse().unwrap(), "reporting".parse().unwrap()];
