@@ -126,15 +126,8 @@ impl Lane {
             return Ok(());
         }
         if self.place.is_none() {
-            let before = mark::read(&self.folder, Mark::Shipped).map(|(seq, hash)| Cursor { seq, hash });
-            let behind = match &before {
-                Some(before) => self.after(before)?,
-                None => None,
-            };
-            let reader = match behind {
-                Some(reader) => Some(reader),
-                None => self.oldest()?,
-            };
+            let before = self.shipped_before();
+            let reader = self.after_or_oldest(before.as_ref())?;
             self.place = reader.map(|reader| Place { reader, cursor: before.map(|before| before.to_string()).unwrap_or_default() });
             self.unsure = true;
         }
@@ -224,7 +217,7 @@ impl Lane {
         self.place = None;
         self.unsure = false;
         let cursor = raw.clone().unwrap_or_default();
-        let shipped_before = mark::read(&self.folder, Mark::Shipped).map(|(seq, hash)| Cursor { seq, hash });
+        let shipped_before = self.shipped_before();
         let reached = match &raw {
             Some(text) => Cursor::parse(text),
             // Never shipped, or the cursor has gone: the stream itself may know.
@@ -272,14 +265,7 @@ impl Lane {
             return Ok(Some(oldest));
         }
         // The stream has records of this name that this journal has not: it was lost, or two sidecars have one name.
-        let from = match shipped_before {
-            Some(before) => self.after(before)?,
-            None => None,
-        };
-        let from = match from {
-            Some(reader) => Some(reader),
-            None => self.oldest()?,
-        };
+        let from = self.after_or_oldest(shipped_before)?;
         let detail = format!(
             "the stream holds record {} of this sidecar, and the journal holds another or none under that number: a journal was lost, or two sidecars share the name {}",
             reached.seq, self.sidecar
@@ -287,6 +273,21 @@ impl Lane {
         tracing::error!(sidecar = self.sidecar, detail);
         say(Event::system("stream-conflict").detail(detail));
         Ok(from)
+    }
+
+    /// The last record that Redis took, as this side noted it down.
+    fn shipped_before(&self) -> Option<Cursor> {
+        mark::read(&self.folder, Mark::Shipped).map(|(seq, hash)| Cursor { seq, hash })
+    }
+
+    /// Behind that record if this journal has it, else at the beginning.
+    fn after_or_oldest(&self, before: Option<&Cursor>) -> Result<Option<SegmentReader>, AuditError> {
+        if let Some(before) = before
+            && let Some(reader) = self.after(before)?
+        {
+            return Ok(Some(reader));
+        }
+        self.oldest()
     }
 
     /// The first segment, before its first frame.
