@@ -17,7 +17,7 @@ pub struct Entry {
     inner: Option<Arc<Inner>>,
     /// The record so far, behind the word of an open frame.
     line: Vec<u8>,
-    segment: u64,
+    place: Place,
     began: Instant,
     status: Option<u16>,
     received: u64,
@@ -27,21 +27,21 @@ pub struct Entry {
 
 impl Entry {
     pub(super) fn new(inner: &Arc<Inner>, line: Vec<u8>, place: Place, opening: &Opening<'_>) -> Self {
+        Self { inner: Some(inner.clone()), line, place, began: opening.began, status: None, received: 0, sent: 0, upstream_us: None }
+    }
+
+    /// For measuring alone.
+    pub(super) fn of_nothing() -> Self {
         Self {
-            inner: Some(inner.clone()),
-            line,
-            segment: place.segment,
-            began: opening.began,
+            inner: None,
+            line: Vec::new(),
+            place: Place::Segment(0),
+            began: Instant::now(),
             status: None,
             received: 0,
             sent: 0,
             upstream_us: None,
         }
-    }
-
-    /// For measuring alone.
-    pub(super) fn of_nothing() -> Self {
-        Self { inner: None, line: Vec::new(), segment: 0, began: Instant::now(), status: None, received: 0, sent: 0, upstream_us: None }
     }
 
     /// The status that the caller gets.
@@ -92,7 +92,7 @@ impl Entry {
             total_us: Some(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)),
         };
         ending.write(&mut line);
-        inner.journal.record_or_wait(line, Takes::Closing(self.segment));
+        inner.journal.record_or_wait(line, Takes::Closing(self.place));
     }
 }
 
@@ -104,6 +104,6 @@ impl Drop for Entry {
 
 impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Entry").field("segment", &self.segment).field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("Entry").field("place", &self.place).field("status", &self.status).finish_non_exhaustive()
     }
 }

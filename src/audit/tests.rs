@@ -14,6 +14,7 @@ mod damage;
 mod keeping;
 mod reading;
 mod tampering;
+mod under_way;
 mod writing;
 
 /// A journal in a folder of its own.

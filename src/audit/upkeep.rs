@@ -19,11 +19,11 @@ impl Inner {
     /// Closes what a crash left open, and says what was found.
     pub(super) fn recover(&self, recovery: Recovery) {
         let interrupted = recovery.unfinished.len();
-        for mut line in recovery.unfinished {
+        for (place, mut line) in recovery.unfinished {
             let ending =
                 Ending { status: None, outcome: Outcome::Interrupted, bytes_in: 0, bytes_out: 0, upstream_us: None, total_us: None };
             ending.write(&mut line);
-            self.journal.record_or_wait(line, Takes::Closing(recovery.oldest_open));
+            self.journal.record_or_wait(line, Takes::Closing(place));
         }
         let mut said = Vec::new();
         if interrupted > 0 {

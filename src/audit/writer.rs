@@ -100,6 +100,7 @@ impl Audit {
                 Writer::Operator => path.join(folder::OPERATORS),
             },
             durability: settings.journal.durability,
+            entries: writer == Writer::Sidecar,
             keep: settings.journal.keep.0,
             max_size: settings.journal.max_size.0,
             backlog: settings.stream.as_ref().map(|stream| stream.backlog.0),
@@ -161,10 +162,10 @@ impl Audit {
         let mut line = Vec::with_capacity(LINE);
         line.extend_from_slice(OPEN_WORD);
         inner.template.opening(&mut line, &opening);
-        let place = inner.journal.open_frame(&line).inspect_err(|_| inner.count_refused())?;
+        let (place, written) = inner.journal.open_entry(&line).inspect_err(|_| inner.count_refused())?;
         let entry = Entry::new(inner, line, place, &opening);
         if let Some(syncer) = &self.syncer
-            && let Err(stuck) = Box::pin(syncer.wait(place.written)).await
+            && let Err(stuck) = Box::pin(syncer.wait(written)).await
         {
             inner.count_refused();
             entry.refuse(503);

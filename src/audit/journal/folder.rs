@@ -11,8 +11,10 @@ use std::{
 use rustix::fs::FlockOperation;
 
 use super::{
+    Place,
     frame::{FrameKind, OPEN_WORD},
     scan::{Opened, SegmentReader, Step},
+    slots,
 };
 use crate::audit::{
     chain::{Seal, id_of},
@@ -42,8 +44,10 @@ pub(super) struct Found {
     pub(super) seq: u64,
     /// Hash of the last record, in hexadecimal.
     pub(super) prev: Option<[u8; 64]>,
-    /// Open frames without a record, oldest first: the id, and the frame's payload without its word.
-    pub(super) unfinished: Vec<(String, Vec<u8>)>,
+    /// Open entries without a record, oldest first: where each stands, and its line.
+    pub(super) unfinished: Vec<(Place, Vec<u8>)>,
+    /// The slots that held anything, if there are slots.
+    pub(super) slots: Option<Vec<u16>>,
     /// Segment in which the oldest of them may stand.
     pub(super) oldest_open: u64,
     /// Bytes of torn frames that were cut off.
@@ -131,10 +135,15 @@ pub(super) fn mend(folder: &Path, sidecar: &str) -> Result<Found, AuditError> {
             Opened::Unused | Opened::Headless => set_aside_unused(&path, &mut found)?,
         }
     }
-    let Some(last) = begun.last().map(|reader| (reader.header.ordinal, reader.header.oldest_open)) else { return Ok(found) };
+    let mut unfinished = Unfinished::default();
+    found.slots = slots::read(folder, sidecar, &mut found.damage, |slot, payload| unfinished.opened(Place::Slot(slot), payload))?;
+    let Some(last) = begun.last().map(|reader| (reader.header.ordinal, reader.header.oldest_open)) else {
+        // Its segments have gone, and what was under way has no other trace.
+        found.unfinished = unfinished.readable(sidecar, &mut found.damage);
+        return Ok(found);
+    };
     found.sizes = begun.iter().map(|reader| (reader.header.ordinal, size(&reader.path))).collect();
     found.oldest_open = last.1.min(last.0);
-    let mut unfinished = Unfinished::default();
     let from = found.oldest_open;
     for mut reader in begun.into_iter().filter(|reader| reader.header.ordinal >= from) {
         let io = |cause| AuditError::Io { path: folder.to_owned(), cause };
@@ -159,15 +168,11 @@ pub(super) fn mend(folder: &Path, sidecar: &str) -> Result<Found, AuditError> {
     if found.seq > SEQ_MAX {
         return Err(AuditError::Foreign { path: folder.to_owned(), why: format!("no sidecar counts to {}", found.seq) });
     }
-    let (readable, unreadable): (Vec<_>, Vec<_>) = unfinished.in_order().into_iter().partition(|(_, line)| can_be_closed(line, sidecar));
-    if !unreadable.is_empty() {
-        found.damage.push(format!("{} actions under way cannot be read, and have no record", unreadable.len()));
-    }
-    found.unfinished = readable;
+    found.unfinished = unfinished.readable(sidecar, &mut found.damage);
     Ok(found)
 }
 
-/// Whether what stands in an open frame becomes a record of this sidecar when it is closed. What does not was forged, and
+/// Whether what stands in an open entry becomes a record of this sidecar when it is closed. What does not was forged, and
 /// closing it would put a line into the chain that nobody can read.
 fn can_be_closed(line: &[u8], sidecar: &str) -> bool {
     let mut closed = line.to_vec();
@@ -177,32 +182,34 @@ fn can_be_closed(line: &[u8], sidecar: &str) -> bool {
     serde_json::from_slice::<Record>(&closed).is_ok_and(|record| record.sidecar == sidecar)
 }
 
-/// Open frames whose record has not been met.
+/// Open entries whose record has not been met, by their ids.
 #[derive(Default)]
-struct Unfinished {
-    open: HashMap<String, (usize, Vec<u8>)>,
-    met: usize,
-}
+struct Unfinished(HashMap<String, (Place, Vec<u8>)>);
 
 impl Unfinished {
-    fn opened(&mut self, payload: &[u8]) {
+    fn opened(&mut self, place: Place, payload: &[u8]) {
         let line = payload.strip_prefix(OPEN_WORD).unwrap_or(payload);
         if let Some(id) = id_of(line) {
-            self.met += 1;
-            self.open.insert(id.to_owned(), (self.met, line.to_vec()));
+            self.0.insert(id.to_owned(), (place, line.to_vec()));
         }
     }
 
     fn closed(&mut self, line: &[u8]) {
         if let Some(id) = id_of(line) {
-            self.open.remove(id);
+            self.0.remove(id);
         }
     }
 
-    fn in_order(self) -> Vec<(String, Vec<u8>)> {
-        let mut open: Vec<_> = self.open.into_iter().collect();
-        open.sort_unstable_by_key(|(_, (order, _))| *order);
-        open.into_iter().map(|(id, (_, line))| (id, line)).collect()
+    /// Those of which a record can be made, oldest first: such ids sort by time.
+    fn readable(self, sidecar: &str, damage: &mut Vec<String>) -> Vec<(Place, Vec<u8>)> {
+        let mut open: Vec<_> = self.0.into_iter().collect();
+        open.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        let all = open.len();
+        open.retain(|(_, (_, line))| can_be_closed(line, sidecar));
+        if open.len() < all {
+            damage.push(format!("{} actions under way cannot be read, and have no record", all - open.len()));
+        }
+        open.into_iter().map(|(_, entry)| entry).collect()
     }
 }
 
@@ -217,7 +224,7 @@ fn walk(reader: &mut SegmentReader, is_last: bool, found: &mut Found, unfinished
             step = reader.beyond_end()?;
         }
         match step {
-            Step::Frame { kind: FrameKind::Open, payload } => unfinished.opened(payload),
+            Step::Frame { kind: FrameKind::Open, payload } => unfinished.opened(Place::Segment(ordinal), payload),
             Step::Frame { kind: FrameKind::Record, payload } => {
                 unfinished.closed(payload);
                 if let Some(seal) = Seal::read(payload) {

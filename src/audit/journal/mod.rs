@@ -1,6 +1,6 @@
 //! The journal on disk: segments that are ready before they are needed, frames that are whole or not there.
 //!
-//! [`Journal::open_frame`] and [`Journal::record`] are called by serving threads and do no I/O: under one short lock
+//! [`Journal::open_entry`] and [`Journal::record`] are called by serving threads and do no I/O: under one short lock
 //! they number, chain and copy. The [`keeper`] prepares segments, touches pages ahead, lets go of those [`behind`], cuts
 //! and removes old segments; the [`sync`] thread flushes for `durability: disk`.
 
@@ -13,6 +13,7 @@ mod keeper;
 mod open;
 pub(super) mod scan;
 mod segment;
+mod slots;
 mod sync;
 mod tail;
 
@@ -37,6 +38,7 @@ use super::error::AuditUnavailable;
 use crate::settings::Durability;
 use behind::Behind;
 use folder::Lock;
+use slots::Slots;
 
 /// How far ahead of the next frame pages are made present, in bytes: at least, and at most. An idle sidecar holds few;
 /// a busy one has what it writes in [`AHEAD_FOR`], which at 50,000 requests a second is all of it.
@@ -44,6 +46,8 @@ const AHEAD: (usize, usize) = (256 << 10, 4 << 20);
 const AHEAD_FOR: Duration = Duration::from_millis(50);
 /// A segment is no smaller than this: the longest frame must fit.
 const SEGMENT_MIN: usize = 512 << 10;
+/// Longer than what a record has beyond what its open entry has.
+const ENDING: usize = 512;
 /// Longer than most frames.
 const USUAL: usize = 2 << 10;
 /// Events that may wait for space. Closings wait without a bound of their own: there are no more than requests.
@@ -58,6 +62,8 @@ pub(super) struct Keeping {
     pub(super) keep: Duration,
     pub(super) max_size: u64,
     pub(super) durability: Durability,
+    /// Whether entries are opened here; operators record what they have done.
+    pub(super) entries: bool,
     /// How many bytes may be there that nobody has shipped; `None` where nobody ships.
     pub(super) backlog: Option<u64>,
     /// How long to wait for another process to let go of it.
@@ -82,13 +88,13 @@ pub(super) struct Journal {
     _lock: Lock,
 }
 
-/// Where an open frame stands.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    /// In which segment.
-    pub(super) segment: u64,
-    /// When this much of the journal is on disk, so is the frame.
-    pub(super) written: u64,
+/// Where an open entry stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In this one of the [`slots`].
+    Slot(u16),
+    /// In an open frame of this segment.
+    Segment(u64),
 }
 
 /// Where the journal ends.
@@ -101,15 +107,23 @@ pub(super) struct End {
 }
 
 impl Journal {
-    /// Writes what is known of a request that is about to be forwarded. `line` begins with [`OPEN_WORD`].
-    pub(super) fn open_frame(&self, line: &[u8]) -> Result<Place, AuditUnavailable> {
+    /// Writes what is known of a request that is about to be forwarded. `line` begins with [`OPEN_WORD`]. Gives where it
+    /// stands; when as much of the journal as is given beside that is on disk, so is the entry.
+    pub(super) fn open_entry(&self, line: &[u8]) -> Result<(Place, u64), AuditUnavailable> {
         let mut tail = self.tail();
         self.flush_waiting(&mut tail)?;
         self.check_backlog(&tail)?;
+        if self.keeping.durability == Durability::Process {
+            // Nothing is let through whose record would find no space.
+            self.make_room(&mut tail, line.len() + ENDING)?;
+            if let Some(slot) = tail.slots.as_mut().and_then(|slots| slots.put(line)) {
+                return Ok((Place::Slot(slot), tail.written));
+            }
+        }
         self.put(&mut tail, FrameKind::Open, line)?;
         let segment = tail.current.mapped().ordinal;
         tail.opens.opened(segment);
-        Ok(Place { segment, written: tail.written })
+        Ok((Place::Segment(segment), tail.written))
     }
 
     /// Numbers, chains and writes a record. `line` has all its fields and no closing brace; on failure it is as it was.
@@ -161,7 +175,7 @@ impl Journal {
         let room = tail.current.fits(USUAL) || !tail.ready.is_empty();
         let stuck = if tail.sealed { Some(AuditUnavailable::Closed) } else { tail.trouble.filter(|_| !room) };
         let stuck = stuck.or_else(|| self.check_backlog(&tail).err());
-        (tail.records, tail.opens.total(), stuck)
+        (tail.records, tail.opens.total() + tail.slots.as_ref().map_or(0, Slots::taken), stuck)
     }
 
     /// Shipping stands at `place`, a segment and where in it.

@@ -11,10 +11,11 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Journal, Keeping, SEGMENT_MIN,
+    Journal, Keeping, Place, SEGMENT_MIN,
     folder::{self, Found, Lock},
     frame::Header,
     segment::{self, SegmentWriter},
+    slots::Slots,
     tail::{Opens, Tail, create_fitting},
 };
 use crate::audit::{chain::GENESIS, error::AuditError};
@@ -22,8 +23,7 @@ use crate::audit::{chain::GENESIS, error::AuditError};
 /// What was found when a journal was opened, for whoever has to say so.
 #[derive(Debug)]
 pub(in crate::audit) struct Recovery {
-    pub(in crate::audit) unfinished: Vec<Vec<u8>>,
-    pub(in crate::audit) oldest_open: u64,
+    pub(in crate::audit) unfinished: Vec<(Place, Vec<u8>)>,
     pub(in crate::audit) cut: u64,
     pub(in crate::audit) damage: Vec<String>,
     /// The last record that was there, and the later one that the numbers went on from.
@@ -49,10 +49,19 @@ impl Journal {
             found.reusable = None;
         }
         let mut opens = Opens::default();
-        for _ in &found.unfinished {
-            // They are closed before anything else is written; until then the oldest segment must stay.
-            opens.opened(found.oldest_open);
+        for (place, _) in &mut found.unfinished {
+            if let Place::Segment(segment) = place {
+                // They are closed before anything else is written; until then the oldest segment must stay.
+                *segment = found.oldest_open;
+                opens.opened(found.oldest_open);
+            }
         }
+        let in_slot = |(place, _): &(Place, Vec<u8>)| match place {
+            Place::Slot(slot) => Some(*slot),
+            Place::Segment(_) => None,
+        };
+        let taken: Vec<u16> = found.unfinished.iter().filter_map(in_slot).collect();
+        let slots = if keeping.entries { Slots::open(&folder, &keeping.sidecar, found.slots.as_deref(), &taken)? } else { None };
         let (current, next_ordinal) = first_segment(&keeping, &found, seq, &prev).map_err(io)?;
         let full: Vec<u64> =
             found.sizes.iter().filter(|(ordinal, _)| *ordinal != current.mapped().ordinal).map(|(_, size)| *size).collect();
@@ -67,6 +76,7 @@ impl Journal {
                 seq,
                 prev,
                 opens,
+                slots,
                 waiting: VecDeque::new(),
                 waiting_events: 0,
                 written: 0,
@@ -85,13 +95,8 @@ impl Journal {
             _lock: lock,
             keeping,
         };
-        let recovery = Recovery {
-            unfinished: found.unfinished.into_iter().map(|(_, line)| line).collect(),
-            oldest_open: found.oldest_open,
-            cut: found.cut,
-            damage: found.damage,
-            beyond: beyond.map(|(seq, _)| (had, seq)),
-        };
+        let recovery =
+            Recovery { unfinished: found.unfinished, cut: found.cut, damage: found.damage, beyond: beyond.map(|(seq, _)| (had, seq)) };
         Ok((journal, recovery))
     }
 }

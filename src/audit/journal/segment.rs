@@ -207,14 +207,24 @@ impl SegmentWriter {
         if !self.fits(payload.len()) {
             return false;
         }
-        self.make_way(self.at + span(payload.len()));
-        let check = check_word(self.mapped.ordinal, self.at as u64, kind, payload);
-        self.store(self.at + 8, &check.to_le_bytes());
-        self.store(self.at + FRAME_HEAD, payload);
-        self.store(self.at + FRAME_HEAD + payload.len(), b"\n");
-        self.publish(self.at, commit_word(kind, payload.len()));
+        self.put_at(self.at, kind, payload);
         self.at += span(payload.len());
         true
+    }
+
+    /// Writes a frame where the caller keeps a place for it.
+    pub(super) fn put_at(&mut self, at: usize, kind: FrameKind, payload: &[u8]) {
+        self.make_way(at + span(payload.len()));
+        let check = check_word(self.mapped.ordinal, at as u64, kind, payload);
+        self.store(at + 8, &check.to_le_bytes());
+        self.store(at + FRAME_HEAD, payload);
+        self.store(at + FRAME_HEAD + payload.len(), b"\n");
+        self.publish(at, commit_word(kind, payload.len()));
+    }
+
+    /// Makes a frame that was put at a place of its own be there no more.
+    pub(super) fn erase(&mut self, at: usize) {
+        self.publish(at, 0);
     }
 
     fn store(&mut self, at: usize, bytes: &[u8]) {

@@ -9,9 +9,10 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Journal, OPEN_WORD, SEGMENT_MIN,
+    Journal, OPEN_WORD, Place, SEGMENT_MIN,
     frame::{FrameKind, Header, span},
     segment::{self, Mapped, SegmentWriter},
+    slots::Slots,
 };
 use crate::{
     audit::{chain, error::AuditUnavailable},
@@ -31,6 +32,8 @@ pub(super) struct Tail {
     pub(super) seq: u64,
     pub(super) prev: [u8; 64],
     pub(super) opens: Opens,
+    /// Where entries stand while they are open, if they have a place of their own.
+    pub(super) slots: Option<Slots>,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) waiting_events: usize,
     /// Bytes of frames since this process opened the journal.
@@ -49,7 +52,7 @@ pub(super) struct Tail {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) line: Vec<u8>,
-    pub(super) closes: Option<u64>,
+    pub(super) closes: Option<Place>,
 }
 
 /// How many open frames each segment holds, oldest segment first.
@@ -63,8 +66,8 @@ pub(in crate::audit) enum Takes {
     WithinBacklog,
     /// However much waits.
     Always,
-    /// However much waits; it closes an open frame in this segment.
-    Closing(u64),
+    /// However much waits; it closes the entry that stands there.
+    Closing(Place),
 }
 
 impl Journal {
@@ -89,7 +92,7 @@ impl Journal {
         tail: &mut Tail,
         line: &mut Vec<u8>,
         hasher: &mut blake3::Hasher,
-        closes: Option<u64>,
+        closes: Option<Place>,
     ) -> Result<(), AuditUnavailable> {
         let unsealed = line.len();
         let hash = chain::seal(line, hasher, tail.seq + 1, &tail.prev);
@@ -100,19 +103,25 @@ impl Journal {
         tail.seq += 1;
         tail.prev = hash;
         tail.records += 1;
-        if let Some(segment) = closes {
-            tail.opens.closed(segment);
+        // Whoever dies before this leaves an open entry beside its record, the journal's last.
+        match closes {
+            Some(Place::Slot(slot)) => tail.slots.iter_mut().for_each(|slots| slots.free(slot)),
+            Some(Place::Segment(segment)) => tail.opens.closed(segment),
+            None => {}
         }
         Ok(())
     }
 
-    pub(super) fn put(&self, tail: &mut Tail, kind: FrameKind, payload: &[u8]) -> Result<(), AuditUnavailable> {
+    /// Sees to it that a frame of such a payload can be written next.
+    pub(super) fn make_room(&self, tail: &mut Tail, payload: usize) -> Result<(), AuditUnavailable> {
         if tail.sealed {
             return Err(AuditUnavailable::Closed);
         }
-        if !tail.current.fits(payload.len()) {
-            self.next_segment(tail)?;
-        }
+        if tail.current.fits(payload) { Ok(()) } else { self.next_segment(tail) }
+    }
+
+    pub(super) fn put(&self, tail: &mut Tail, kind: FrameKind, payload: &[u8]) -> Result<(), AuditUnavailable> {
+        self.make_room(tail, payload.len())?;
         if !tail.current.put(kind, payload) {
             tracing::error!(bytes = payload.len(), "an audit record is longer than a segment");
             return Err(AuditUnavailable::Broken);
@@ -193,9 +202,9 @@ impl Tail {
 }
 
 impl Takes {
-    pub(super) const fn closes(self) -> Option<u64> {
+    pub(super) const fn closes(self) -> Option<Place> {
         match self {
-            Self::Closing(segment) => Some(segment),
+            Self::Closing(place) => Some(place),
             Self::WithinBacklog | Self::Always => None,
         }
     }
