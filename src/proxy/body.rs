@@ -42,6 +42,8 @@ pub struct Relay {
     idle: Idle,
     phase: Option<Rc<Phase>>,
     revoked: Option<Revoked>,
+    /// It broke off, which is told at the next turn.
+    broken: Option<BodyError>,
 }
 
 /// Resolves when the caller's key no longer holds.
@@ -194,6 +196,7 @@ impl Relay {
             idle,
             phase,
             revoked: None,
+            broken: None,
         }
     }
 
@@ -212,7 +215,19 @@ impl Relay {
             self.interrupt();
             return Poll::Ready(Some(Err(BodyError::Revoked)));
         }
-        match Pin::new(&mut self.from).poll_frame(cx) {
+        if let Some(broken) = self.broken.take() {
+            self.fail();
+            return Poll::Ready(Some(Err(broken)));
+        }
+        let mut came = Pin::new(&mut self.from).poll_frame(cx);
+        if came.is_pending()
+            && let Some(lease) = &mut self.lease
+        {
+            // Only now that somebody waits for it is more of the answer read.
+            lease.drive(cx);
+            came = Pin::new(&mut self.from).poll_frame(cx);
+        }
+        match came {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(entry) = &mut self.entry
                     && let Some(data) = frame.data_ref()
@@ -238,8 +253,10 @@ impl Relay {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                self.fail();
-                Poll::Ready(Some(Err(error.into())))
+                // The HTTP library drops what it has not written when it hears of this: what came before goes out first.
+                self.broken = Some(error.into());
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Pending => match self.idle.deadline.poll_passed(cx) {
                 Poll::Ready(()) => {

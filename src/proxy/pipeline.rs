@@ -480,6 +480,7 @@ impl Way<'_> {
             };
             entry.status(response.status().as_u16());
             self.rules.rewriting.answer(response.headers_mut(), self.id);
+            lease.let_go();
             let revoked = self.worker.shared.directory.revoked(caller);
             let held = Held { entry, permit, span: self.span.take() };
             return Ok(upgrade.switch(self.worker, self.exchange, response, held, revoked));

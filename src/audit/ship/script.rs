@@ -11,6 +11,10 @@ static TRIM: LazyLock<Script> = LazyLock::new(|| Script::new(TRIM_TEXT));
 const TAKE_TEXT: &str = include_str!("take.lua");
 const TRIM_TEXT: &str = include_str!("trim.lua");
 
+/// What a batch has beside its records: arguments, and usually bytes.
+const BESIDES: usize = 9;
+const BESIDES_BYTES: usize = 1 << 10;
+
 /// What became of a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
@@ -30,11 +34,11 @@ pub(super) async fn take<'b>(
     first: u64,
     records: impl Iterator<Item = &'b [u8]>,
 ) -> redis::RedisResult<Taken> {
-    let mut arguments = Vec::new();
-    arguments.extend(records);
+    let arguments: Vec<&[u8]> = records.collect();
+    let bytes = arguments.iter().map(|record| record.len()).sum::<usize>();
     let build = |name: &str, script: &str| {
-        let mut command = redis::cmd(name);
-        command.arg(script).arg(2).arg(&keys.stream).arg(&keys.cursors);
+        let mut command = Cmd::with_capacity(arguments.len() + BESIDES, bytes + script.len() + BESIDES_BYTES);
+        command.arg(name).arg(script).arg(2).arg(&keys.stream).arg(&keys.cursors);
         command.arg(sidecar).arg(expected).arg(after.to_string()).arg(first);
         for record in &arguments {
             command.arg(record);
