@@ -27,8 +27,8 @@ use crate::audit::error::{AuditError, AuditUnavailable};
 
 /// Bytes of a slot, head of the frame included. The file's own head has the place of the first.
 const SLOT: usize = 1 << 10;
-/// How many there are.
-const SLOTS: u16 = 1023;
+/// How many there are: as much as is open at once on a busy sidecar, in a file that is small beside a segment.
+const SLOTS: u16 = 255;
 const SIZE: usize = (SLOTS as usize + 1) * SLOT;
 /// Memory that is there before it is needed: as much as is used at once by most sidecars.
 const READY: usize = 64 << 10;
