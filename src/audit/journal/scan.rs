@@ -13,6 +13,8 @@ use super::frame::{FRAME_HEAD, FrameKind, Head, Header, PAYLOAD_MAX, SEGMENT_HEA
 use crate::audit::error::AuditError;
 
 const BUFFER: usize = 512 << 10;
+/// How much is read at a time from the first frame to the last: what is taken from the buffer next is still near then.
+const AHEAD: usize = 128 << 10;
 
 /// A segment file, read from its first frame on.
 #[derive(Debug)]
@@ -211,7 +213,7 @@ impl SegmentReader {
         if self.window(at).is_some_and(|window| window.len() >= need) {
             return Ok(());
         }
-        let end = if self.backwards { at + span(PAYLOAD_MAX) as u64 } else { at + BUFFER as u64 };
+        let end = if self.backwards { at + span(PAYLOAD_MAX) as u64 } else { at + need.max(AHEAD) as u64 };
         let begin = if self.backwards { end.saturating_sub(BUFFER as u64).min(at) } else { at };
         let most = usize::try_from(self.until.min(end).saturating_sub(begin)).unwrap_or(BUFFER);
         if self.buffer.len() < most {

@@ -31,8 +31,9 @@ use crate::{
 
 /// Most records in one batch.
 const RECORDS: usize = 400;
-/// Most bytes in one batch, but for one long record.
-const BYTES: usize = 384 << 10;
+/// Most bytes in one batch, but for one long record. A batch is copied a few times on its way, and what does not fit
+/// into a processor's nearer memory pushes out of it what the serving threads work with.
+const BYTES: usize = 128 << 10;
 /// How often Redis is asked whether it still stands where it stood, while there is nothing to ship: a flush, or a replica
 /// that took over and had not everything yet, is made good without waiting for the next record.
 const CONFIRM: Duration = Duration::from_secs(1);

@@ -32,7 +32,7 @@ use crate::settings;
 const LOOK: Duration = Duration::from_millis(25);
 /// How long records gather after a batch that took all there were: each batch costs a journey to Redis and a mark on disk,
 /// however few records it has.
-const GATHER: Duration = Duration::from_millis(10);
+const GATHER: Duration = Duration::from_millis(5);
 /// How often the operators' journal is looked at.
 const LOOK_OPERATORS: Duration = Duration::from_millis(500);
 /// How often the stream is trimmed.
