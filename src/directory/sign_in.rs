@@ -1,6 +1,10 @@
 //! Signing in: from what a request presents to whose it is.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
@@ -86,11 +90,14 @@ pub enum SignInReason {
 pub async fn sign_in(cache: &DirectoryCache, presented: &Presented, client: impl Into<Client>, now: Timestamp) -> Result<Caller, Refused> {
     let client = client.into();
     let hash = presented.secret.hash_for(&presented.id);
-    let mut attempt = look(cache, presented, &hash, &client, now).await;
+    // Asked for where something is wrong, and then up to three times.
+    let checked = OnceLock::new();
+    let well_formed = || *checked.get_or_init(|| presented.secret.checksum_holds());
+    let mut attempt = look(cache, presented, &hash, &client, now, &well_formed).await;
     // A pair that could be right may have been made this very moment, by the command line beside us. Boxed because it is
     // rare, and the future around it is moved for each request.
-    if matches!(attempt, Attempt::Failed(..)) && presented.secret.checksum_holds() && Box::pin(cache.caught_up()).await {
-        attempt = Box::pin(look(cache, presented, &hash, &client, now)).await;
+    if matches!(attempt, Attempt::Failed(..)) && well_formed() && Box::pin(cache.caught_up()).await {
+        attempt = Box::pin(look(cache, presented, &hash, &client, now, &well_formed)).await;
     }
     match attempt {
         Attempt::Made { entry, stale } => {
@@ -98,8 +105,7 @@ pub async fn sign_in(cache: &DirectoryCache, presented: &Presented, client: impl
             Ok(Caller { entry, stale, hash, client })
         }
         Attempt::Failed(reason, account) => {
-            let (reason, account) =
-                if presented.secret.checksum_holds() { (reason, account) } else { (SignInReason::SecretMalformed, None) };
+            let (reason, account) = if well_formed() { (reason, account) } else { (SignInReason::SecretMalformed, None) };
             Err(Refused::NotKnown { reason, key: presented.id, account })
         }
         Attempt::Unanswered => Err(Refused::Unavailable { retry_after: RETRY_AFTER }),
@@ -113,11 +119,18 @@ enum Attempt {
     Unanswered,
 }
 
-async fn look(cache: &DirectoryCache, presented: &Presented, hash: &SecretHash, client: &Client, now: Timestamp) -> Attempt {
+async fn look(
+    cache: &DirectoryCache,
+    presented: &Presented,
+    hash: &SecretHash,
+    client: &Client,
+    now: Timestamp,
+    well_formed: &(impl Fn() -> bool + Sync),
+) -> Attempt {
     let known = match cache.recall(&presented.id) {
         Some(known) => known,
         // Nobody needs to be asked about what cannot be right.
-        None if !presented.secret.checksum_holds() => return Attempt::Failed(SignInReason::SecretMalformed, None),
+        None if !well_formed() => return Attempt::Failed(SignInReason::SecretMalformed, None),
         None => Box::pin(cache.ask(presented.id)).await,
     };
     let (entry, stale) = match known {
