@@ -14,6 +14,7 @@ pub mod guard;
 pub mod limits;
 mod local;
 pub mod names;
+pub mod outbox;
 mod phase;
 pub mod pipeline;
 pub mod problem;

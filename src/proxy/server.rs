@@ -30,6 +30,7 @@ use super::{
     counts::{Counts, Tally},
     deadline::Deadlines,
     limits::Limits,
+    outbox::{self, Tcp},
     request_id::RequestIds,
     rules::Rules,
     stream::Stream,
@@ -295,6 +296,7 @@ pub fn run(shared: Arc<Shared>, entrances: Vec<Entrance>, stop: &CancellationTok
     // A token of the thread's own: connections come and go on it without a lock that threads share.
     let stop = stop.child_token();
     runtime.block_on(async move {
+        let outbox = tokio::task::spawn_local(outbox::run());
         let keeper = tokio::task::spawn_local(worker.deadlines.clone().keep());
         let sweeper = tokio::task::spawn_local(sweep(worker.clone()));
         let mut acceptors = Vec::new();
@@ -307,6 +309,7 @@ pub fn run(shared: Arc<Shared>, entrances: Vec<Entrance>, stop: &CancellationTok
         }
         worker.tasks.close();
         let _ = cut.run_until_cancelled(worker.tasks.wait()).await;
+        outbox.abort();
         keeper.abort();
         sweeper.abort();
         Ok(())
@@ -343,7 +346,7 @@ impl Listener {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Some(address.ip())))
+                Ok((Stream::Tcp(Tcp::new(stream)), Some(address.ip())))
             }
             Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
         }

@@ -8,20 +8,21 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream},
+    net::UnixStream,
 };
 use tokio_rustls::TlsStream;
 
+use super::outbox::{self, Tcp};
 use crate::identity::Fingerprint;
 
 /// Up to so many bytes in several pieces are joined before they are written.
-const JOINED: usize = 2 << 10;
+const JOINED: usize = outbox::KEPT;
 
 /// A connection of any kind.
 #[derive(Debug)]
 pub enum Stream {
     /// TCP.
-    Tcp(TcpStream),
+    Tcp(Tcp),
     /// A Unix socket.
     Unix(UnixStream),
     /// TLS over another.
@@ -70,7 +71,10 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
+        let this = match self.get_mut() {
+            Self::Tcp(stream) => return Pin::new(stream).poll_write_vectored(cx, bufs),
+            this @ (Self::Unix(_) | Self::Tls(_)) => this,
+        };
         let whole: usize = bufs.iter().map(|buf| buf.len()).sum();
         if let [one] = bufs {
             return Pin::new(this).poll_write(cx, one);

@@ -16,6 +16,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::{
     proxy::{
+        outbox::Tcp,
         stream::Stream,
         tls::{Alpn, ClientTls, TlsError},
     },
@@ -230,7 +231,7 @@ impl Service {
             Target::Tcp { host, port } => {
                 let stream = TcpStream::connect((host.as_str(), *port)).await?;
                 stream.set_nodelay(true)?;
-                Stream::Tcp(stream)
+                Stream::Tcp(Tcp::new(stream))
             }
             Target::Unix(path) => Stream::Unix(UnixStream::connect(path).await?),
         };

@@ -1,0 +1,422 @@
+//! Small pieces for TCP peers, sent together.
+//!
+//! A send on the same machine is half of what a request costs, and a good part of that is waking the peer's process and
+//! getting the system's code back into the processor. A thread that serves many connections therefore keeps what is
+//! small until every task that was ready has had its turn, and then sends it all in one go: the code is still there for
+//! the second piece, and a peer that is awake for the first need not be woken for the next. With one connection there is
+//! nothing to wait for, and the piece goes out at once.
+//!
+//! To its owner a piece that is kept has been written, as it would have been to the system's own buffer. Where the peer
+//! does not take it, the owner is told at its next write or flush, and further writes wait.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+
+/// No more than so many bytes are kept for one connection; longer pieces go out at once.
+pub(super) const KEPT: usize = 2 << 10;
+/// Buffers that are kept for further pieces.
+const SPARE: usize = 128;
+
+thread_local! {
+    static OUTBOX: Outbox = const { Outbox { runs: Cell::new(false), waker: RefCell::new(None), waiting: RefCell::new(Vec::new()), spare: RefCell::new(Vec::new()) } };
+}
+
+/// What a thread has to send.
+struct Outbox {
+    /// Whether anybody sends it.
+    runs: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+    waiting: RefCell<Vec<Arc<Mutex<Out>>>>,
+    spare: RefCell<Vec<Vec<u8>>>,
+}
+
+/// A TCP connection whose small pieces go through the outbox of its thread, where that runs one.
+#[derive(Debug)]
+pub struct Tcp {
+    reads: OwnedReadHalf,
+    /// Only the thread that serves the connection looks at it; the HTTP library wants it to be fit for several.
+    out: Arc<Mutex<Out>>,
+    /// Something was kept since the last flush that found nothing.
+    kept: bool,
+}
+
+/// The way out of one connection.
+#[derive(Debug)]
+struct Out {
+    /// Until the connection is dropped.
+    half: Option<OwnedWriteHalf>,
+    waiting: Vec<u8>,
+    /// It stands in the outbox.
+    listed: bool,
+    /// The peer took nothing more when it was last tried.
+    blocked: bool,
+    failed: Option<io::Error>,
+    /// Whom to tell of that.
+    owner: Option<Waker>,
+}
+
+/// Sends what the connections of this thread keep, whenever the tasks that were ready have had their turn. One of these
+/// runs on each serving thread.
+pub(super) async fn run() {
+    OUTBOX.with(|outbox| outbox.runs.set(true));
+    let mut taken = Vec::new();
+    poll_fn(|cx| {
+        OUTBOX.with(|outbox| {
+            std::mem::swap(&mut taken, &mut outbox.waiting.borrow_mut());
+            for out in taken.drain(..) {
+                lock(&out).send_kept(outbox);
+            }
+            let mut waker = outbox.waker.borrow_mut();
+            if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+        });
+        Poll::Pending
+    })
+    .await
+}
+
+fn lock(out: &Mutex<Out>) -> MutexGuard<'_, Out> {
+    out.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+// ===== impl Outbox, Out =====
+
+impl Outbox {
+    fn add(&self, out: Arc<Mutex<Out>>) {
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.push(out);
+        if waiting.len() == 1
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Out {
+    /// Sends as much as the peer takes without waiting for it.
+    fn send_kept(&mut self, outbox: &Outbox) {
+        self.listed = false;
+        self.try_send();
+        if (self.blocked || self.failed.is_some())
+            && let Some(owner) = self.owner.take()
+        {
+            owner.wake();
+        }
+        if self.waiting.is_empty() {
+            let mut spare = outbox.spare.borrow_mut();
+            let buffer = std::mem::take(&mut self.waiting);
+            if spare.len() < SPARE && buffer.capacity() > 0 {
+                spare.push(buffer);
+            }
+        }
+    }
+
+    fn try_send(&mut self) {
+        let Some(half) = &self.half else { return };
+        while !self.waiting.is_empty() {
+            match half.try_write(&self.waiting) {
+                Ok(sent) => drop(self.waiting.drain(..sent)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return;
+                }
+                Err(error) => {
+                    self.waiting.clear();
+                    self.failed = Some(error);
+                    return;
+                }
+            }
+        }
+        self.blocked = false;
+    }
+
+    /// Sends all that is kept, waiting for the peer to take it.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(failed) = self.failed.take() {
+            return Poll::Ready(Err(failed));
+        }
+        while !self.waiting.is_empty() {
+            let Some(half) = &mut self.half else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+            match Pin::new(half).poll_write(cx, &self.waiting) {
+                Poll::Ready(Ok(sent)) => drop(self.waiting.drain(..sent)),
+                Poll::Ready(Err(error)) => {
+                    self.waiting.clear();
+                    return Poll::Ready(Err(error));
+                }
+                Poll::Pending => {
+                    self.blocked = true;
+                    return Poll::Pending;
+                }
+            }
+        }
+        self.blocked = false;
+        Poll::Ready(Ok(()))
+    }
+}
+
+// ===== impl Tcp =====
+
+impl Tcp {
+    /// A connection that stands.
+    #[must_use]
+    pub fn new(stream: TcpStream) -> Self {
+        let (reads, half) = stream.into_split();
+        let out = Out { half: Some(half), waiting: Vec::new(), listed: false, blocked: false, failed: None, owner: None };
+        Self { reads, out: Arc::new(Mutex::new(out)), kept: false }
+    }
+
+    /// Writes `bufs`, `whole` bytes in all, now or together with what others write.
+    fn poll_pieces(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>], whole: usize) -> Poll<io::Result<usize>> {
+        let mut out = lock(&self.out);
+        if self.kept && (out.blocked || out.failed.is_some() || out.waiting.len() + whole > KEPT) {
+            ready!(out.poll_send(cx))?;
+        }
+        OUTBOX.with(|outbox| {
+            if whole > KEPT || !outbox.runs.get() {
+                let Some(half) = &mut out.half else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
+                return match bufs {
+                    [one] => Pin::new(half).poll_write(cx, one),
+                    several => Pin::new(half).poll_write_vectored(cx, several),
+                };
+            }
+            if out.waiting.capacity() == 0 {
+                out.waiting = outbox.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(KEPT));
+            }
+            bufs.iter().for_each(|buf| out.waiting.extend_from_slice(buf));
+            if !out.owner.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                out.owner = Some(cx.waker().clone());
+            }
+            self.kept = true;
+            if !std::mem::replace(&mut out.listed, true) {
+                outbox.add(self.out.clone());
+            }
+            Poll::Ready(Ok(whole))
+        })
+    }
+}
+
+impl AsyncRead for Tcp {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().reads).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Tcp {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_pieces(cx, &[io::IoSlice::new(buf)], buf.len())
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let whole = bufs.iter().map(|buf| buf.len()).sum();
+        self.get_mut().poll_pieces(cx, bufs, whole)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.kept {
+            return Poll::Ready(Ok(()));
+        }
+        let mut out = lock(&this.out);
+        if out.blocked || out.failed.is_some() {
+            ready!(out.poll_send(cx))?;
+        }
+        this.kept = !out.waiting.is_empty();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut out = lock(&self.out);
+        ready!(out.poll_send(cx))?;
+        match &mut out.half {
+            Some(half) => Pin::new(half).poll_shutdown(cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Drop for Tcp {
+    fn drop(&mut self) {
+        let mut out = lock(&self.out);
+        out.try_send();
+        if let Some(half) = out.half.take() {
+            // Both directions end with the half that reads.
+            half.forget();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Runs a scene on a thread that has an outbox.
+    fn on_a_serving_thread<T>(scene: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build_local(Default::default()).unwrap();
+        runtime.block_on(async {
+            tokio::task::spawn_local(run());
+            tokio::task::yield_now().await;
+            let done = scene.await;
+            OUTBOX.with(|outbox| outbox.runs.set(false));
+            done
+        })
+    }
+
+    async fn pair() -> (Tcp, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (Tcp::new(near.unwrap()), far.unwrap().0)
+    }
+
+    fn has_come(peer: &TcpStream) -> usize {
+        std::thread::sleep(Duration::from_millis(5));
+        let peer = socket2::SockRef::from(peer);
+        peer.peek(&mut [std::mem::MaybeUninit::uninit(); 64]).unwrap_or(0)
+    }
+
+    #[test]
+    fn small_pieces_go_out_together_once_every_task_has_had_its_turn() {
+        on_a_serving_thread(async {
+            let ((mut one, its_peer), (mut other, others_peer)) = (pair().await, pair().await);
+            one.write_all(b"one").await.unwrap();
+            one.flush().await.unwrap();
+            other.write_all(b"other").await.unwrap();
+            other.write_all(b" piece").await.unwrap();
+            assert_eq!((has_come(&its_peer), has_come(&others_peer)), (0, 0));
+            tokio::task::yield_now().await;
+            assert_eq!((has_come(&its_peer), has_come(&others_peer)), (3, 11));
+        });
+    }
+
+    #[test]
+    fn without_an_outbox_and_when_it_is_long_it_goes_out_at_once() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (mut near, far) = pair().await;
+            near.write_all(b"small").await.unwrap();
+            assert_eq!(has_come(&far), 5);
+        });
+        on_a_serving_thread(async {
+            let (mut near, mut far) = pair().await;
+            near.write_all(b"small").await.unwrap();
+            near.write_all(&[b'x'; KEPT + 1]).await.unwrap();
+            let mut came = vec![0; 5 + KEPT + 1];
+            far.read_exact(&mut came).await.unwrap();
+            assert!(came.starts_with(b"smallxxx"));
+        });
+    }
+
+    #[test]
+    fn what_is_kept_goes_out_before_the_end() {
+        on_a_serving_thread(async {
+            let (mut near, mut far) = pair().await;
+            near.write_all(b"goodbye").await.unwrap();
+            near.shutdown().await.unwrap();
+            let mut came = Vec::new();
+            far.read_to_end(&mut came).await.unwrap();
+            assert_eq!(came, b"goodbye");
+
+            let (mut near, mut far) = pair().await;
+            near.write_all(b"gone").await.unwrap();
+            drop(near);
+            came.clear();
+            far.read_to_end(&mut came).await.unwrap();
+            assert_eq!(came, b"gone");
+        });
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_stops_the_writer_and_loses_nothing() {
+        on_a_serving_thread(async {
+            let (mut near, mut far) = pair().await;
+            let mut sent = Vec::new();
+            for number in 0..u32::MAX {
+                let piece = [number.to_le_bytes(); 256];
+                let write = async {
+                    near.write_all(piece.as_flattened()).await.unwrap();
+                    near.flush().await.unwrap();
+                };
+                let stopped = tokio::time::timeout(Duration::from_millis(100), write).await.is_err();
+                tokio::task::yield_now().await;
+                if stopped {
+                    break;
+                }
+                sent.extend_from_slice(piece.as_flattened());
+            }
+            assert!(sent.len() < 100 << 20, "it never stopped");
+            let mut came = vec![0; sent.len()];
+            let (flushed, read) = tokio::join!(near.flush(), far.read_exact(&mut came));
+            assert!(flushed.is_ok() && read.is_ok() && came == sent);
+        });
+    }
+
+    #[test]
+    fn an_owner_is_told_of_a_peer_that_is_gone() {
+        on_a_serving_thread(async {
+            let (mut near, far) = pair().await;
+            far.set_zero_linger().unwrap();
+            drop(far);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            near.write_all(b"anybody there?").await.unwrap();
+            tokio::task::yield_now().await;
+            assert!(near.flush().await.is_err());
+        });
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn what_is_written_arrives_whole_and_in_order(steps in proptest::collection::vec((0usize..6000, any::<bool>(), any::<bool>()), 1..60)) {
+            on_a_serving_thread(async {
+                let (mut near, mut far) = pair().await;
+                let written: Vec<u8> = (0..steps.iter().map(|step| step.0).sum::<usize>()).map(|n| (n % 251) as u8).collect();
+                let reading = tokio::task::spawn_local(async move {
+                    let mut came = Vec::new();
+                    far.read_to_end(&mut came).await.unwrap();
+                    came
+                });
+                let mut rest = &written[..];
+                for (length, flush, rests) in steps {
+                    let (piece, after) = rest.split_at(length);
+                    near.write_all(piece).await.unwrap();
+                    rest = after;
+                    if flush {
+                        near.flush().await.unwrap();
+                    }
+                    if rests {
+                        tokio::task::yield_now().await;
+                    }
+                }
+                near.shutdown().await.unwrap();
+                assert!(reading.await.unwrap() == written);
+            });
+        }
+    }
+}
