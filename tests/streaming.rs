@@ -553,10 +553,20 @@ fn a_caller_that_stalls_in_its_head_or_between_requests_is_closed_on() {
 #[test]
 fn a_caller_that_takes_nothing_is_let_go_of() {
     let upstream = Upstream::start();
-    let sidecar = Sidecar::behind(&upstream).catalog(CATALOG).set("limits", "{timeouts: {body: 300ms}}").start();
+    let sidecar = Sidecar::behind(&upstream).catalog(CATALOG).set("limits", "{timeouts: {body: 300ms, keep_alive: 2s}}").start();
     upstream.next(Reply::status(200).long(256 << 20));
     let mut connection = Connection::open(sidecar.address());
     connection.send(Call::get("/things/unread").with(sidecar.app()).bytes());
     let record = eventually("its record", || closed(&sidecar, "/things/unread"));
     assert_eq!(record["outcome"], "interrupted");
+    // Nor is it if the answers are small and many, and it goes on asking.
+    let mut asking = std::net::TcpStream::connect(sidecar.address()).unwrap();
+    asking.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+    socket2::SockRef::from(&asking).set_recv_buffer_size(4 << 10).unwrap();
+    let call = Call::get("/things").bytes().repeat(100);
+    let end = eventually("it to be let go of", || {
+        let error = std::io::Write::write_all(&mut asking, &call).err()?;
+        (error.kind() != std::io::ErrorKind::WouldBlock).then_some(error.kind())
+    });
+    assert!(matches!(end, std::io::ErrorKind::ConnectionReset | std::io::ErrorKind::BrokenPipe), "{end}");
 }

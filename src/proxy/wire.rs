@@ -111,6 +111,7 @@ impl Seen {
 
     /// Everything there was to write has been written.
     fn flushed(&self) {
+        self.write_blocked.store(false, Relaxed);
         if !self.busy.load(Relaxed) {
             self.owes.store(false, Relaxed);
         }
@@ -318,8 +319,11 @@ impl<S: AsyncWrite + Unpin> Write for Wire<S> {
         // The library flushes once its own buffers are empty.
         let this = self.get_mut();
         let done = Pin::new(&mut this.stream).poll_flush(cx);
-        if matches!(done, Poll::Ready(Ok(()))) {
-            this.seen.flushed();
+        match &done {
+            Poll::Ready(Ok(())) => this.seen.flushed(),
+            Poll::Ready(Err(_)) => {}
+            // What was written last still waits for the peer.
+            Poll::Pending => this.seen.write_blocked.store(true, Relaxed),
         }
         done
     }
