@@ -42,8 +42,6 @@ pub struct Relay {
     idle: Idle,
     phase: Option<Rc<Phase>>,
     revoked: Option<Revoked>,
-    /// It broke off, which is told at the next turn.
-    broken: Option<BodyError>,
 }
 
 /// Resolves when the caller's key no longer holds.
@@ -196,7 +194,6 @@ impl Relay {
             idle,
             phase,
             revoked: None,
-            broken: None,
         }
     }
 
@@ -215,19 +212,7 @@ impl Relay {
             self.interrupt();
             return Poll::Ready(Some(Err(BodyError::Revoked)));
         }
-        if let Some(broken) = self.broken.take() {
-            self.fail();
-            return Poll::Ready(Some(Err(broken)));
-        }
-        let mut came = Pin::new(&mut self.from).poll_frame(cx);
-        if came.is_pending()
-            && let Some(lease) = &mut self.lease
-        {
-            // Only now that somebody waits for it is more of the answer read.
-            lease.drive(cx);
-            came = Pin::new(&mut self.from).poll_frame(cx);
-        }
-        match came {
+        match Pin::new(&mut self.from).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(entry) = &mut self.entry
                     && let Some(data) = frame.data_ref()
@@ -253,10 +238,8 @@ impl Relay {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                // The HTTP library drops what it has not written when it hears of this: what came before goes out first.
-                self.broken = Some(error.into());
-                cx.waker().wake_by_ref();
-                Poll::Pending
+                self.fail();
+                Poll::Ready(Some(Err(error.into())))
             }
             Poll::Pending => match self.idle.deadline.poll_passed(cx) {
                 Poll::Ready(()) => {

@@ -3,8 +3,8 @@
 //! A send on the same machine is half of what a request costs, and a good part of that is waking the peer's process and
 //! getting the system's code back into the processor. A thread that serves many connections therefore keeps what is
 //! small until every task that was ready has had its turn, and then sends it all in one go: the code is still there for
-//! the second piece, and a peer that is awake for the first need not be woken for the next. With one connection there is
-//! nothing to wait for, and the piece goes out at once.
+//! the second piece, and a peer that is awake for the first need not be woken for the next. With few requests under way
+//! there is nothing to wait for, and each piece goes out at once.
 //!
 //! To its owner a piece that is kept has been written, as it would have been to the system's own buffer. Where the peer
 //! does not take it, the owner is told at its next write or flush, and further writes wait.
@@ -13,6 +13,7 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io,
+    marker::PhantomData,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker, ready},
@@ -28,17 +29,21 @@ use tokio::{
 
 /// No more than so many bytes are kept for one connection; longer pieces go out at once.
 pub(super) const KEPT: usize = 2 << 10;
+/// With fewer requests under way on the thread nothing is kept.
+const CROWD: usize = 8;
 /// Buffers that are kept for further pieces.
 const SPARE: usize = 128;
 
 thread_local! {
-    static OUTBOX: Outbox = const { Outbox { runs: Cell::new(false), waker: RefCell::new(None), waiting: RefCell::new(Vec::new()), spare: RefCell::new(Vec::new()) } };
+    static OUTBOX: Outbox = const { Outbox { runs: Cell::new(false), under_way: Cell::new(0), waker: RefCell::new(None), waiting: RefCell::new(Vec::new()), spare: RefCell::new(Vec::new()) } };
 }
 
 /// What a thread has to send.
 struct Outbox {
     /// Whether anybody sends it.
     runs: Cell<bool>,
+    /// Requests for which the upstream is waited for.
+    under_way: Cell<usize>,
     waker: RefCell<Option<Waker>>,
     waiting: RefCell<Vec<Arc<Mutex<Out>>>>,
     spare: RefCell<Vec<Vec<u8>>>,
@@ -69,6 +74,22 @@ struct Out {
     owner: Option<Waker>,
 }
 
+/// A request that is under way on this thread, until dropped.
+#[derive(Debug)]
+pub(super) struct UnderWay(PhantomData<*const ()>);
+
+/// Counts a request as under way.
+pub(super) fn under_way() -> UnderWay {
+    OUTBOX.with(|outbox| outbox.under_way.set(outbox.under_way.get() + 1));
+    UnderWay(PhantomData)
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        OUTBOX.with(|outbox| outbox.under_way.set(outbox.under_way.get().saturating_sub(1)));
+    }
+}
+
 /// Sends what the connections of this thread keep, whenever the tasks that were ready have had their turn. One of these
 /// runs on each serving thread.
 pub(super) async fn run() {
@@ -97,6 +118,11 @@ fn lock(out: &Mutex<Out>) -> MutexGuard<'_, Out> {
 // ===== impl Outbox, Out =====
 
 impl Outbox {
+    /// Whether it is worth while to keep what is written now.
+    fn keeps(&self) -> bool {
+        self.runs.get() && self.under_way.get() >= CROWD
+    }
+
     fn add(&self, out: Arc<Mutex<Out>>) {
         let mut waiting = self.waiting.borrow_mut();
         waiting.push(out);
@@ -181,33 +207,13 @@ impl Tcp {
         Self { reads, out: Arc::new(Mutex::new(out)), kept: false }
     }
 
-    /// Writes `bufs`, `whole` bytes in all, now or together with what others write.
-    fn poll_pieces(&mut self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>], whole: usize) -> Poll<io::Result<usize>> {
-        let mut out = lock(&self.out);
-        if self.kept && (out.blocked || out.failed.is_some() || out.waiting.len() + whole > KEPT) {
-            ready!(out.poll_send(cx))?;
+    /// Sends what is kept, so that what is written next may go out at once.
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.kept {
+            ready!(lock(&self.out).poll_send(cx))?;
+            self.kept = false;
         }
-        OUTBOX.with(|outbox| {
-            if whole > KEPT || !outbox.runs.get() {
-                let Some(half) = &mut out.half else { return Poll::Ready(Err(io::ErrorKind::NotConnected.into())) };
-                return match bufs {
-                    [one] => Pin::new(half).poll_write(cx, one),
-                    several => Pin::new(half).poll_write_vectored(cx, several),
-                };
-            }
-            if out.waiting.capacity() == 0 {
-                out.waiting = outbox.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(KEPT));
-            }
-            bufs.iter().for_each(|buf| out.waiting.extend_from_slice(buf));
-            if !out.owner.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-                out.owner = Some(cx.waker().clone());
-            }
-            self.kept = true;
-            if !std::mem::replace(&mut out.listed, true) {
-                outbox.add(self.out.clone());
-            }
-            Poll::Ready(Ok(whole))
-        })
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -219,12 +225,42 @@ impl AsyncRead for Tcp {
 
 impl AsyncWrite for Tcp {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().poll_pieces(cx, &[io::IoSlice::new(buf)], buf.len())
+        let this = self.get_mut();
+        OUTBOX.with(|outbox| {
+            if buf.len() > KEPT || !outbox.keeps() {
+                ready!(this.poll_first(cx))?;
+                return match &mut lock(&this.out).half {
+                    Some(half) => Pin::new(half).poll_write(cx, buf),
+                    None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+                };
+            }
+            let mut out = lock(&this.out);
+            if out.blocked || out.failed.is_some() || out.waiting.len() + buf.len() > KEPT {
+                ready!(out.poll_send(cx))?;
+            }
+            if out.waiting.capacity() == 0 {
+                out.waiting = outbox.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(KEPT));
+            }
+            out.waiting.extend_from_slice(buf);
+            if !out.owner.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                out.owner = Some(cx.waker().clone());
+            }
+            this.kept = true;
+            if !std::mem::replace(&mut out.listed, true) {
+                outbox.add(this.out.clone());
+            }
+            Poll::Ready(Ok(buf.len()))
+        })
     }
 
+    /// For what is long; small pieces come joined.
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let whole = bufs.iter().map(|buf| buf.len()).sum();
-        self.get_mut().poll_pieces(cx, bufs, whole)
+        let this = self.get_mut();
+        ready!(this.poll_first(cx))?;
+        match &mut lock(&this.out).half {
+            Some(half) => Pin::new(half).poll_write_vectored(cx, bufs),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -283,6 +319,7 @@ mod tests {
         runtime.block_on(async {
             tokio::task::spawn_local(run());
             tokio::task::yield_now().await;
+            let _crowd: Vec<_> = (0..CROWD).map(|_| under_way()).collect();
             let done = scene.await;
             OUTBOX.with(|outbox| outbox.runs.set(false));
             done
@@ -312,6 +349,19 @@ mod tests {
             assert_eq!((has_come(&its_peer), has_come(&others_peer)), (0, 0));
             tokio::task::yield_now().await;
             assert_eq!((has_come(&its_peer), has_come(&others_peer)), (3, 11));
+        });
+    }
+
+    #[test]
+    fn with_few_requests_under_way_it_goes_out_at_once() {
+        on_a_serving_thread(async {
+            let (mut near, far) = pair().await;
+            near.write_all(b"kept").await.unwrap();
+            assert_eq!(has_come(&far), 0);
+            let before = OUTBOX.with(|outbox| outbox.under_way.replace(CROWD - 1));
+            near.write_all(b", then not").await.unwrap();
+            assert_eq!(has_come(&far), 14);
+            OUTBOX.with(|outbox| outbox.under_way.set(before));
         });
     }
 

@@ -26,6 +26,7 @@ use super::{
     deadline::Deadline,
     guard::{self, BodyAhead, Clean},
     limits::{Exhausted, Left, Permit},
+    outbox,
     problem::{Code, Problem},
     query,
     request_id::RequestId,
@@ -51,6 +52,7 @@ use crate::{
 /// Serves one request, whatever it is.
 pub async fn serve(worker: &Worker, exchange: &Exchange, mut request: Request<Incoming>) -> Response<Body> {
     let began = Instant::now();
+    let _under_way = outbox::under_way();
     let time = Timestamp::now();
     let id = worker.ids.next(u64::try_from(time.as_millisecond()).unwrap_or(0));
     let rules = worker.rules();
@@ -480,7 +482,6 @@ impl Way<'_> {
             };
             entry.status(response.status().as_u16());
             self.rules.rewriting.answer(response.headers_mut(), self.id);
-            lease.let_go();
             let revoked = self.worker.shared.directory.revoked(caller);
             let held = Held { entry, permit, span: self.span.take() };
             return Ok(upgrade.switch(self.worker, self.exchange, response, held, revoked));

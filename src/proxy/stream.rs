@@ -71,10 +71,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let this = match self.get_mut() {
-            Self::Tcp(stream) => return Pin::new(stream).poll_write_vectored(cx, bufs),
-            this @ (Self::Unix(_) | Self::Tls(_)) => this,
-        };
+        let this = self.get_mut();
         let whole: usize = bufs.iter().map(|buf| buf.len()).sum();
         if let [one] = bufs {
             return Pin::new(this).poll_write(cx, one);

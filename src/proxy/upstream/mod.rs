@@ -13,7 +13,6 @@ use std::{
     fmt, io,
     rc::Rc,
     sync::Arc,
-    task::Context,
     time::{Duration, Instant},
 };
 
@@ -28,7 +27,7 @@ pub use health::check;
 pub use service::{Address, Service, ServiceError, Target};
 
 use self::{
-    pool::{Alone, Freshness, Link, Pool},
+    pool::{Freshness, Link, Pool},
     service::Load,
 };
 use super::{
@@ -191,7 +190,13 @@ impl Upstream {
             Alpn::Http1 => {
                 let stream = self.connect(index, deadline, bounds).await?;
                 let (sender, connection) = http1::handshake(stream).await.map_err(UpstreamError::Http)?;
-                Ok((Link::Alone(Alone::new(sender, connection, now)), Freshness::New))
+                // Owned by the thread's task set; it ends when the sender is dropped or the service closes.
+                tokio::task::spawn_local(async move {
+                    if let Err(error) = connection.with_upgrades().await {
+                        tracing::debug!(%error, "upstream connection ended");
+                    }
+                });
+                Ok((Link::Alone { sender, born: now }, Freshness::New))
             }
             Alpn::Http2 => {
                 if let Some(link) = pool.join(now) {
@@ -294,25 +299,11 @@ impl fmt::Debug for Upstream {
 // ===== impl Lease =====
 
 impl Lease {
-    /// Reads and writes what there is to read and write for the exchange: to be called whenever its answer is waited for.
-    pub fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Some(link) = &mut self.link {
-            link.drive(cx);
-        }
-    }
-
-    /// Leaves the connection to itself: it no longer speaks HTTP, or has a rest of its request to send.
-    pub fn let_go(mut self) {
-        if let Some(link) = self.link.take() {
-            link.let_go();
-        }
-    }
-
     /// Gives the connection back, its answer read to the end; an answer that came before the request had gone out
     /// whole leaves the connection unusable. A lease that is dropped instead closes it.
     pub fn give_back(mut self, upload: Option<&UploadState>) {
         if upload.is_some_and(|upload| upload.ended.get() != UploadEnd::Whole) {
-            return self.let_go();
+            return;
         }
         if let Some(pool) = self.home.pools.get(self.index) {
             pool.give_back(&mut self.link, self.home.deadlines.tick());
