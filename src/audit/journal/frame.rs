@@ -10,7 +10,8 @@
 //! | 16– | payload: a line of JSON, then `\n` and zeros up to the next multiple of 8 |
 //!
 //! An `Open` frame says `open {…` (what is known before a request leaves; no record yet, and no whole object); a
-//! `Record` frame holds a record as readers see it. All numbers are little-endian.
+//! `Record` frame holds a record as readers see it. All numbers are little-endian. Most open frames stand in the file of
+//! [`super::slots`], which is made of the same parts.
 
 /// Bytes before a frame's payload.
 pub(super) const FRAME_HEAD: usize = 16;
