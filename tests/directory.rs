@@ -4,7 +4,12 @@
 
 mod support;
 
-use std::{net::IpAddr, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::{SignedDuration, Timestamp};
 use support::{
@@ -507,6 +512,40 @@ fn what_another_process_writes_into_the_keys_file_works_from_that_moment() {
             let rotated = command_line.rotate_key(made.key.id, RotatedBy::Operator, Duration::ZERO, now).await.unwrap();
             assert!(sign_in(&cache, &pair(&rotated.secret), HERE, now).await.is_ok());
             assert_eq!(reason(sign_in(&cache, &pair(&made.secret), HERE, now).await).0, "secret-wrong");
+        }
+    });
+}
+
+#[test]
+fn what_the_keys_file_has_said_is_not_taken_back_by_who_read_it_before() {
+    // The watch of the sidecar runs on a thread that is held up just when it may have read what is old a moment later.
+    let held_up = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let beside = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let meanwhile = |work: &mut (dyn FnMut() + Send)| std::thread::scope(|threads| threads.spawn(work).join().unwrap());
+    held_up.block_on(async {
+        let backend = Backend::File(tempfile::tempdir().unwrap());
+        let (sidecar, command_line) = (backend.open().await, backend.open().await);
+        let _cache = DirectoryCache::start(sidecar.clone(), &backend.settings());
+        account(&command_line, "app").await;
+        let known = async |id| sidecar.find(id).await.unwrap().holder.is_some();
+        for round in 0..30 {
+            let mut made = None;
+            meanwhile(&mut || made = Some(beside.block_on(key(&command_line, "app")).key.id));
+            let made = made.unwrap();
+            for _ in 0..round {
+                tokio::task::yield_now().await;
+            }
+            meanwhile(&mut || {
+                beside.block_on(async {
+                    command_line.delete_key(made, None).await.unwrap();
+                    assert!(sidecar.catch_up().await.unwrap());
+                });
+            });
+            let released = Instant::now();
+            while released.elapsed() < Duration::from_millis(10) {
+                assert!(!known(made).await, "round {round}");
+                tokio::task::yield_now().await;
+            }
         }
     });
 }

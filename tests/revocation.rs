@@ -180,7 +180,13 @@ fn a_hand_edit_is_taken_and_nonsense_leaves_in_force_what_was() {
             std::fs::write(&path, &good).unwrap();
             eventually("it is good again", async || directory.health() == Health::Good).await;
         }
-        let Health::Good = directory.health() else { panic!() };
+        // The very file that was in force, put back.
+        let aside = folder.path().join("aside");
+        std::fs::rename(&path, &aside).unwrap();
+        std::fs::write(&path, "accounts: {").unwrap();
+        eventually("it is said", async || matches!(directory.health(), Health::Frozen(_))).await;
+        std::fs::rename(&aside, &path).unwrap();
+        eventually("it is good again", async || directory.health() == Health::Good).await;
 
         let at = good.find(one.key.id.as_str()).unwrap();
         let (head, tail) = good.split_at(at);

@@ -27,6 +27,8 @@ use crate::identity::{Account, AccountId, Admin, AdminId, AdminToken, Key, KeyId
 use document::Contents;
 use store::{Look, Store};
 
+/// How long a file that is written in place must hold still.
+const SETTLE: Duration = Duration::from_millis(30);
 /// A file has one order of changes for as long as the process runs.
 const GENERATION: u32 = 1;
 
@@ -58,6 +60,8 @@ struct Snapshot {
 struct Publishing {
     /// What the file looked like when it was last taken in.
     taken: Option<Look>,
+    /// What it looks like while it says something that cannot be taken in, so that it is read once.
+    refused: Option<Option<Look>>,
     listeners: Vec<Weak<dyn Listener>>,
 }
 
@@ -73,7 +77,7 @@ impl FileDirectory {
                 store,
                 rules,
                 snapshot: ArcSwap::from_pointee(snapshot),
-                publishing: Mutex::new(Publishing { taken, listeners: Vec::new() }),
+                publishing: Mutex::new(Publishing { taken, ..Publishing::default() }),
                 health: ArcSwap::from_pointee(Health::Good),
                 watched: AtomicBool::new(false),
             })
@@ -304,6 +308,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, DirectoryE
     tokio::task::spawn_blocking(work).await.map_err(stopped)?
 }
 
+// ===== impl Publishing =====
+
+impl Publishing {
+    /// Whether what a file says that looks like `look` has yet to be read.
+    fn is_news(&self, look: Option<Look>) -> bool {
+        self.taken != look && self.refused != Some(look)
+    }
+}
+
 // ===== impl Shared =====
 
 impl Shared {
@@ -311,17 +324,61 @@ impl Shared {
         self.publishing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the file says now; what is in force while it says nothing that can be taken.
+    /// What the file says now; what is in force while it says nothing that can be taken. May wait for the disk.
     fn current(&self) -> Arc<Snapshot> {
         if let Ok(look) = self.store.look()
             && look.is_some_and(|look| look.size > 0)
-            && self.publishing().taken != look
-            && let Ok(contents) = self.store.read()
-            && self.store.look().is_ok_and(|now| now == look)
+            && self.publishing().is_news(look)
         {
-            self.publish(contents, look);
+            self.take(look);
         }
         self.snapshot.load_full()
+    }
+
+    /// Reads the file, which looks like `look`, and puts in force what it says, or says why not. Nothing happens when it
+    /// is still being written. May wait for the disk.
+    fn take(&self, look: Option<Look>) {
+        let in_place = matches!((look, self.publishing().taken), (Some(new), Some(old)) if new.inode == old.inode);
+        if in_place {
+            std::thread::sleep(SETTLE);
+            if !self.looks_like(look) {
+                return;
+            }
+        }
+        match self.store.read() {
+            Ok(contents) => self.publish(contents, look),
+            Err(error) if self.looks_like(look) => {
+                self.publishing().refused = Some(look);
+                self.freeze(error.to_string());
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn freeze(&self, problem: String) {
+        let frozen = Health::Frozen(problem);
+        if **self.health.load() != frozen {
+            tracing::error!(problem = ?frozen, "an edit of the keys file was not taken; what was in force stays in force");
+            self.health.store(Arc::new(frozen));
+        }
+    }
+
+    /// The file looks as it did when it was read: whatever else was wrong with it is over.
+    fn seen_again(&self, look: Option<Look>) {
+        let mut publishing = self.publishing();
+        if publishing.taken == look {
+            self.agree(&mut publishing, look);
+        }
+    }
+
+    /// What is in force is what a file that looks like `look` says.
+    fn agree(&self, publishing: &mut Publishing, look: Option<Look>) {
+        (publishing.taken, publishing.refused) = (look, None);
+        self.health.store(Arc::new(Health::Good));
+    }
+
+    fn looks_like(&self, look: Option<Look>) -> bool {
+        self.store.look().is_ok_and(|now| now == look)
     }
 
     fn lookup(&self, id: KeyId) -> Lookup {
@@ -329,11 +386,16 @@ impl Shared {
         Lookup { stamp: snapshot.stamp, holder: snapshot.index.get(&id).cloned() }
     }
 
-    /// Puts `contents` in force, and tells what differs.
+    /// Puts `contents` in force, which a file that looks like `look` says, and tells what differs.
+    ///
+    /// Nothing happens when the file looks different by now: somebody has written to it since, and others may have taken
+    /// that in already. A key that was deleted must not come back because this thread was held up.
     fn publish(&self, contents: Contents, look: Option<Look>) {
         let mut publishing = self.publishing();
-        publishing.taken = look;
-        self.health.store(Arc::new(Health::Good));
+        if !self.looks_like(look) {
+            return;
+        }
+        self.agree(&mut publishing, look);
         let old = self.snapshot.load_full();
         if old.contents == contents {
             return;

@@ -13,13 +13,10 @@ use std::{
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::{Shared, store::Look};
-use crate::directory::Health;
+use super::Shared;
 
 /// How often the file is looked at without a notice; also how often it is vouched for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long a file that is written in place must hold still.
-const SETTLE: Duration = Duration::from_millis(30);
 /// How long a file may be gone, or empty, before that is what it says.
 const GONE: Duration = Duration::from_secs(1);
 
@@ -31,7 +28,6 @@ async fn run(directory: Weak<Shared>) {
     let notice = Arc::new(Notify::new());
     let _watcher = directory.upgrade().and_then(|shared| watcher(shared.store.path(), notice.clone()));
     let mut gone_since = None;
-    let mut refused = None;
     loop {
         let Some(shared) = directory.upgrade() else { return };
         let at = Instant::now();
@@ -42,20 +38,13 @@ async fn run(directory: Weak<Shared>) {
             gone_since = None;
         }
         match looked {
-            Ok(look) if look == shared.publishing().taken => refused = None,
+            Ok(look) if !shared.publishing().is_news(look) => shared.seen_again(look),
             Ok(_) if nothing && gone_for < GONE => {}
             Ok(look) => {
-                let settled = whole(&shared, look).await;
-                if let Some(look) = settled
-                    && refused != Some(look)
-                {
-                    refused = take(&shared, look).await.err().map(|NotTaken| look);
-                }
+                let shared = shared.clone();
+                let _ = tokio::task::spawn_blocking(move || shared.take(look)).await;
             }
-            Err(error) => {
-                let problem = format!("{}: cannot be looked at: {error}", shared.store.path().display());
-                freeze(&shared, problem);
-            }
+            Err(error) => shared.freeze(format!("{}: cannot be looked at: {error}", shared.store.path().display())),
         }
         if !shared.vouch(at) {
             shared.watched.store(false, std::sync::atomic::Ordering::Release);
@@ -79,47 +68,4 @@ fn watcher(path: &Path, notice: Arc<Notify>) -> Option<notify::RecommendedWatche
         Ok::<_, notify::Error>(watcher)
     };
     watch().map_err(|error| tracing::warn!(%error, "the keys file is not watched, only looked at four times a second")).ok()
-}
-
-/// The look of the file once it is whole, or nothing if it is still moving.
-async fn whole(shared: &Shared, look: Option<Look>) -> Option<Option<Look>> {
-    let taken = shared.publishing().taken;
-    let in_place = matches!((look, taken), (Some(new), Some(old)) if new.inode == old.inode);
-    if !in_place {
-        return Some(look);
-    }
-    tokio::time::sleep(SETTLE).await;
-    (shared.store.look().ok()? == look).then_some(look)
-}
-
-struct NotTaken;
-
-async fn take(shared: &Arc<Shared>, look: Option<Look>) -> Result<(), NotTaken> {
-    let reading = shared.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        let contents = reading.store.read();
-        // What was read belongs to this look only if it still looks so.
-        let same = reading.store.look().is_ok_and(|now| now == look);
-        (contents, same)
-    });
-    match read.await {
-        Ok((Ok(contents), true)) => {
-            shared.publish(contents, look);
-            Ok(())
-        }
-        // It moved on; the next look sees the rest.
-        Ok((_, false)) | Err(_) => Ok(()),
-        Ok((Err(error), true)) => {
-            freeze(shared, error.to_string());
-            Err(NotTaken)
-        }
-    }
-}
-
-fn freeze(shared: &Shared, problem: String) {
-    let frozen = Health::Frozen(problem);
-    if **shared.health.load() != frozen {
-        tracing::error!(problem = ?frozen, "an edit of the keys file was not taken; what was in force stays in force");
-        shared.health.store(Arc::new(frozen));
-    }
 }
