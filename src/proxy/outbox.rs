@@ -82,6 +82,22 @@ struct Out {
     owner: Option<Waker>,
 }
 
+/// The outbox of this thread is sent, until dropped.
+struct Runs;
+
+impl Runs {
+    fn begin() -> Self {
+        OUTBOX.with(|outbox| outbox.runs.set(true));
+        Self
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        OUTBOX.with(|outbox| outbox.runs.set(false));
+    }
+}
+
 /// A request that is under way on this thread, until dropped.
 #[derive(Debug)]
 pub(super) struct UnderWay(PhantomData<*const ()>);
@@ -101,7 +117,7 @@ impl Drop for UnderWay {
 /// Sends what the connections of this thread keep, whenever the tasks that were ready have had their turn. One of these
 /// runs on each serving thread.
 pub(super) async fn run() {
-    OUTBOX.with(|outbox| outbox.runs.set(true));
+    let _runs = Runs::begin();
     let mut taken = Vec::new();
     poll_fn(|cx| {
         OUTBOX.with(|outbox| {
@@ -143,6 +159,10 @@ impl Outbox {
 }
 
 impl Out {
+    fn half(&mut self) -> io::Result<Pin<&mut OwnedWriteHalf>> {
+        self.half.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
     /// Sends as much as the peer takes without waiting for it.
     fn send_kept(&mut self, outbox: &Outbox) {
         self.listed = false;
@@ -237,10 +257,7 @@ impl AsyncWrite for Tcp {
         OUTBOX.with(|outbox| {
             if buf.len() > KEPT || !outbox.keeps() {
                 ready!(this.poll_first(cx))?;
-                return match &mut lock(&this.out).half {
-                    Some(half) => Pin::new(half).poll_write(cx, buf),
-                    None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-                };
+                return lock(&this.out).half()?.poll_write(cx, buf);
             }
             let mut out = lock(&this.out);
             if out.blocked || out.failed.is_some() || out.waiting.len() + buf.len() > KEPT {
@@ -265,10 +282,7 @@ impl AsyncWrite for Tcp {
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_first(cx))?;
-        match &mut lock(&this.out).half {
-            Some(half) => Pin::new(half).poll_write_vectored(cx, bufs),
-            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
+        lock(&this.out).half()?.poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -291,10 +305,7 @@ impl AsyncWrite for Tcp {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut out = lock(&self.out);
         ready!(out.poll_send(cx))?;
-        match &mut out.half {
-            Some(half) => Pin::new(half).poll_shutdown(cx),
-            None => Poll::Ready(Ok(())),
-        }
+        out.half()?.poll_shutdown(cx)
     }
 }
 

@@ -97,6 +97,21 @@ impl SegmentReader {
         }
     }
 
+    /// Opens a segment file that is there and has been begun; one that has no head held nothing when its writer died.
+    pub(in crate::audit) fn open_begun(path: &Path) -> Result<Option<Self>, AuditError> {
+        match Self::open(path) {
+            Ok(Opened::Begun(reader)) => Ok(Some(reader)),
+            Ok(Opened::Unused | Opened::Headless) => Ok(None),
+            Err(AuditError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// The file's bytes from `at` on, as many as there are and fit.
+    pub(super) fn read_bytes(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        read_at(&self.file, buffer, at)
+    }
+
     /// Where the next frame stands.
     pub(in crate::audit) fn at(&self) -> u64 {
         self.at

@@ -9,17 +9,13 @@
 //! A slot is freed behind the entry's record, under the same lock: so at a crash there is at most one entry that has
 //! both, and its record is the journal's last.
 
-use std::{
-    fs::File,
-    io::{self, Read as _},
-    path::Path,
-};
+use std::{io, path::Path};
 
 use jiff::Timestamp;
 
 use super::{
     frame::{FrameKind, Header, span},
-    scan::{Opened, SegmentReader, Step},
+    scan::{SegmentReader, Step},
     segment::SegmentWriter,
     tail::trouble_of,
 };
@@ -115,20 +111,14 @@ pub(super) fn read(
 ) -> Result<Option<Vec<u16>>, AuditError> {
     let path = folder.join(NAME);
     let io = |cause| AuditError::Io { path: path.clone(), cause };
-    let mut reader = match SegmentReader::open(&path) {
-        Ok(Opened::Begun(reader)) => reader,
-        // Its writer died before it had a head, and so before it held anything.
-        Ok(Opened::Unused | Opened::Headless) => return Ok(None),
-        Err(AuditError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(other) => return Err(other),
-    };
+    let Some(mut reader) = SegmentReader::open_begun(&path)? else { return Ok(None) };
     if reader.header.sidecar != sidecar {
         return Err(AuditError::OtherSidecar { path: folder.to_owned(), found: reader.header.sidecar, wanted: sidecar.to_owned() });
     }
     if reader.header.ordinal != 0 {
         return Err(AuditError::Foreign { path, why: format!("by its head it is segment {}", reader.header.ordinal) });
     }
-    let filled = filled(&path).map_err(io)?;
+    let filled = filled(&reader).map_err(io)?;
     let mut lost = 0;
     for slot in &filled {
         let at = place(*slot) as u64;
@@ -146,24 +136,14 @@ pub(super) fn read(
 }
 
 /// The slots that do not begin with zeros.
-fn filled(path: &Path) -> io::Result<Vec<u16>> {
-    let mut file = File::open(path)?.take(SIZE as u64);
+fn filled(reader: &SegmentReader) -> io::Result<Vec<u16>> {
     let mut part = vec![0; READY];
     let mut slots = Vec::new();
-    let mut first = 0;
-    loop {
-        let mut got = 0;
-        while let Some(rest) = part.get_mut(got..).filter(|rest| !rest.is_empty()) {
-            match file.read(rest)? {
-                0 => break,
-                n => got += n,
-            }
-        }
-        if got == 0 {
-            return Ok(slots);
-        }
+    for at in (0..SIZE).step_by(READY) {
+        let got = reader.read_bytes(&mut part, at as u64)?;
         let begins = part.get(..got).unwrap_or_default().chunks(SLOT).map(|slot| slot.iter().take(8).all(|b| *b == 0));
-        slots.extend(begins.zip(first..).filter(|(empty, at)| !empty && *at > 0).map(|(_, at)| at - 1));
-        first += (READY / SLOT) as u16;
+        let places = (at / SLOT) as u16..;
+        slots.extend(begins.zip(places).filter(|(empty, place)| !empty && *place > 0).map(|(_, place)| place - 1));
     }
+    Ok(slots)
 }

@@ -11,7 +11,7 @@ use crate::audit::{
     journal::{
         FrameKind,
         folder::segments,
-        scan::{Opened, SegmentReader, Step},
+        scan::{SegmentReader, Step},
     },
 };
 
@@ -128,15 +128,10 @@ impl JournalFeed {
             self.waiting = segments(&self.folder)?.into_iter().filter(|(ordinal, _)| *ordinal > self.ordinal).collect();
         }
         while let Some((ordinal, path)) = self.waiting.pop_front() {
-            match SegmentReader::open(&path) {
-                Ok(Opened::Begun(reader)) => {
-                    self.ordinal = ordinal;
-                    self.current = Some(reader);
-                    return Ok(true);
-                }
-                Ok(Opened::Unused | Opened::Headless) => {}
-                Err(AuditError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => {}
-                Err(other) => return Err(other),
+            if let Some(reader) = SegmentReader::open_begun(&path)? {
+                self.ordinal = ordinal;
+                self.current = Some(reader);
+                return Ok(true);
             }
         }
         Ok(false)
@@ -146,7 +141,7 @@ impl JournalFeed {
 /// Drops the segments at the front whose every record began before `since_ms`: the one after them was begun before it.
 fn skip_before(files: &mut VecDeque<(u64, PathBuf)>, since_ms: i64) {
     while let Some((_, second)) = files.get(1) {
-        let Ok(Opened::Begun(reader)) = SegmentReader::open(second) else { return };
+        let Ok(Some(reader)) = SegmentReader::open_begun(second) else { return };
         if i64::try_from(reader.header.created_ms).unwrap_or(i64::MAX) >= since_ms {
             return;
         }

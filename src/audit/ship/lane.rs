@@ -20,7 +20,7 @@ use crate::{
         event::Event,
         journal::{
             FrameKind, Journal, folder,
-            scan::{Opened, SegmentReader, Step},
+            scan::{SegmentReader, Step},
         },
         mark::{self, Mark},
         read::stream::entries,
@@ -294,7 +294,7 @@ impl Lane {
     /// The first segment, before its first frame.
     fn oldest(&self) -> Result<Option<SegmentReader>, AuditError> {
         for (_, path) in folder::segments(&self.folder)? {
-            if let Some(reader) = open(&path)? {
+            if let Some(reader) = SegmentReader::open_begun(&path)? {
                 return Ok(Some(reader));
             }
         }
@@ -305,7 +305,7 @@ impl Lane {
     fn after(&self, reached: &Cursor) -> Result<Option<SegmentReader>, AuditError> {
         let mut found = None;
         for (_, path) in folder::segments(&self.folder)?.into_iter().rev() {
-            let Some(reader) = open(&path)? else { continue };
+            let Some(reader) = SegmentReader::open_begun(&path)? else { continue };
             if reader.header.first_seq <= reached.seq.saturating_add(1) {
                 found = Some(reader);
                 break;
@@ -342,15 +342,6 @@ impl Lane {
                 }
             }
         }
-    }
-}
-
-fn open(path: &std::path::Path) -> Result<Option<SegmentReader>, AuditError> {
-    match SegmentReader::open(path) {
-        Ok(Opened::Begun(reader)) => Ok(Some(reader)),
-        Ok(Opened::Unused | Opened::Headless) => Ok(None),
-        Err(AuditError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(other) => Err(other),
     }
 }
 
@@ -421,7 +412,7 @@ impl Batch {
 /// The segment after this one, if it has been begun.
 fn following(folder: &std::path::Path, ordinal: u64) -> Result<Option<SegmentReader>, AuditError> {
     for (_, path) in folder::segments(folder)?.into_iter().filter(|(other, _)| *other > ordinal) {
-        if let Some(reader) = open(&path)? {
+        if let Some(reader) = SegmentReader::open_begun(&path)? {
             return Ok(Some(reader));
         }
     }
