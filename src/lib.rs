@@ -13,7 +13,8 @@
 //! - [`cli`] is the command line, [`init`] what it begins with, [`demo`] the tour; they sit beside the proxy and never inside it.
 //!
 //! Underneath: [`identity`] (the nouns), [`source`] (documents people edit, and complaints about them),
-//! [`settings`] (`vicar.yaml`), [`schema`] (what editors know of the three), [`telemetry`] (logs) and [`terminal`] (what people see).
+//! [`settings`] (`vicar.yaml`), [`schema`] (what editors know of the three), [`telemetry`] (logs), [`terminal`] (what people
+//! see) and `private` (files that nobody else may read).
 
 pub mod admin;
 pub mod audit;
@@ -25,6 +26,7 @@ pub mod identity;
 pub mod init;
 pub mod lifecycle;
 pub mod policy;
+mod private;
 pub mod proxy;
 pub mod schema;
 pub mod settings;

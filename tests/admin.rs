@@ -75,6 +75,28 @@ fn a_serving_sidecar_is_live_and_ready_and_says_how_things_are() {
 }
 
 #[test]
+fn a_sidecar_that_has_not_reached_its_directory_yet_is_not_ready() {
+    let upstream = Upstream::start();
+    let mut redis = Redis::start();
+    let mut sidecar = Sidecar::behind(&upstream).redis(&redis.url()).prepare();
+    redis.kill();
+    sidecar.launch();
+    let answer = eventually("it answers", || {
+        std::net::TcpStream::connect(sidecar.admin()).ok()?;
+        Some(Call::get("/readyz").send(sidecar.admin()))
+    });
+    answer.expect_status(503);
+    assert_eq!(answer.json()["status"], "directory-unavailable");
+    Call::get("/livez").send(sidecar.admin()).expect_status(200);
+    redis.launch();
+    eventually("it is ready", || (Call::get("/readyz").send(sidecar.admin()).status == 200).then_some(()));
+    // What it has known once, it goes by.
+    redis.kill();
+    eventually("the loss is noticed", || (Call::get("/readyz").send(sidecar.admin()).json()["directory"]["state"] == "away").then_some(()));
+    Call::get("/readyz").send(sidecar.admin()).expect_status(200);
+}
+
+#[test]
 fn a_draining_sidecar_is_not_ready_while_it_finishes_what_runs() {
     let upstream = Upstream::start();
     let mut sidecar = sidecar(&upstream);

@@ -324,6 +324,30 @@ fn a_lost_journal_goes_on_behind_the_stream() {
 }
 
 #[test]
+fn sidecars_that_share_a_name_are_told_from_a_journal_that_was_lost() {
+    let redis = Redis::start();
+    let conflicts = |audit: &Audit| audit.stats().shipping.unwrap().conflicts;
+    let (log, copy) = (Log::shipping_to(&redis.url()), Log::shipping_to(&redis.url()));
+    let audit = log.open();
+    write(&audit, 0..5);
+    shipped(&audit, &log);
+    assert_eq!(conflicts(&audit), 0);
+    // Begun before it could ask the stream how far the name has got, and so from the first number.
+    redis.freeze();
+    let other = copy.open();
+    redis.thaw();
+    write(&other, 5..10);
+    eventually("the other finds a record that is not its own", || (conflicts(&other) == 1).then_some(()));
+    let mut n = 10;
+    eventually("both find each other's again and again", || {
+        write(&audit, n..n + 1);
+        write(&other, n + 1..n + 2);
+        n += 2;
+        (conflicts(&audit) > 1 && conflicts(&other) > 1).then_some(())
+    });
+}
+
+#[test]
 fn too_much_waiting_refuses_requests_until_redis_is_back() {
     let mut redis = Redis::start();
     let mut log = Log::shipping_to(&redis.url());
@@ -501,6 +525,30 @@ fn nothing_is_forwarded_that_the_journal_cannot_hold() {
     assert_eq!(upstream.seen().len(), forwarded, "what was refused was not forwarded");
     disk.make_space();
     eventually("requests go through again", || (call().status == 200).then_some(()));
+}
+
+#[test]
+fn nothing_goes_through_once_the_journal_was_removed() {
+    let upstream = Upstream::start();
+    for gone in ["audit", "audit/000000000001.journal", "audit/open"] {
+        let mut sidecar = Sidecar::behind(&upstream).start();
+        let call = Call::get("/user/2/Ac1/list").with(sidecar.app());
+        sidecar.send(&call).expect_status(200);
+        let path = sidecar.folder().join(gone);
+        if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }.unwrap();
+        let refused = eventually("it is noticed", || Some(sidecar.send(&call)).filter(|answer| answer.status != 200));
+        refused.expect(503, "audit-unavailable");
+        let forwarded = upstream.seen().len();
+        sidecar.send(&call).expect(503, "audit-unavailable");
+        assert_eq!(upstream.seen().len(), forwarded, "nothing is forwarded that no record outlives");
+        let ready = Call::get("/readyz").send(sidecar.admin());
+        ready.expect_status(503);
+        assert!(ready.json()["audit"]["journal"].as_str().unwrap().contains("removed"), "{:?}", ready.json());
+        assert!(sidecar.log().contains("was removed or replaced"), "{}", sidecar.log());
+        sidecar.stop();
+        sidecar.serve();
+        sidecar.send(&call).expect_status(200);
+    }
 }
 
 // ===== what callers choose =====

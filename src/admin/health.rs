@@ -25,6 +25,7 @@ pub(super) async fn readyz(State(desk): State<Desk>) -> Response {
         Readiness::Ready => (StatusCode::OK, "ready"),
         Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         Readiness::AuditUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "audit-unavailable"),
+        Readiness::DirectoryUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "directory-unavailable"),
     };
     answer(
         status,
@@ -32,12 +33,14 @@ pub(super) async fn readyz(State(desk): State<Desk>) -> Response {
     )
 }
 
-/// Why requests should or should not be sent here. A directory that is away is no reason: known keys go on working.
+/// Why requests should or should not be sent here. A directory that has gone away is no reason: known keys go on working.
 enum Readiness {
     Ready,
     Draining,
     /// No action goes through unaudited, so none would.
     AuditUnavailable,
+    /// It has not been reached since the start, so no key is known: a wrong address does not replace sidecars that work.
+    DirectoryUnavailable,
 }
 
 fn readiness(desk: &Desk) -> Readiness {
@@ -45,6 +48,8 @@ fn readiness(desk: &Desk) -> Readiness {
         Readiness::Draining
     } else if desk.shared.audit.stats().unavailable.is_some() {
         Readiness::AuditUnavailable
+    } else if desk.shared.directory.stats().vouched.is_none() {
+        Readiness::DirectoryUnavailable
     } else {
         Readiness::Ready
     }
@@ -87,6 +92,7 @@ fn audit(stats: &AuditStats) -> Value {
             "backlog_bytes": shipping.backlog_bytes,
             "backlog_limit": shipping.backlog_limit,
             "lag_seconds": shipping.lag.as_secs(),
+            "conflicts": shipping.conflicts,
             "last_error": shipping.last_error,
         })
     });

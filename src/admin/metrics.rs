@@ -133,6 +133,8 @@ fn audit(page: &mut Page, desk: &Desk) {
     page.gauge("vicar_shipping_backlog_bytes", "Their bytes.").sample(&[], shipping.backlog_bytes);
     page.gauge("vicar_shipping_backlog_limit_bytes", "How many bytes may wait before requests are refused.")
         .sample(&[], shipping.backlog_limit);
+    page.counter("vicar_shipping_conflicts", "Times that the stream had records under this sidecar's name that its journal has not.")
+        .sample(&[], shipping.conflicts);
     page.gauge("vicar_shipping_lag_seconds", "Age of the oldest record that waits.").sample(&[], shipping.lag.as_secs_f64());
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum AuditError {
     /// Another process writes here.
     #[error(
-        "the audit journal {path} is in use by another process{holder}; one sidecar writes one journal: give each its own audit.journal.path"
+        "the audit journal {path} is in use by another process{holder}; one sidecar writes one journal: give each its own audit.journal.path, and where they ship to one stream its own name (`sidecar`)"
     )]
     InUse {
         /// The folder.
@@ -111,6 +111,9 @@ pub enum AuditUnavailable {
     /// More waits for Redis than the settings allow.
     #[error("more audit records wait for the stream than audit.stream.backlog allows")]
     Backlog,
+    /// Its files have been removed under it.
+    #[error("the audit journal's files were removed while it was in use; the sidecar has to be started again")]
+    Removed,
     /// The sidecar is ending.
     #[error("the audit journal is closed")]
     Closed,

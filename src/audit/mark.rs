@@ -2,11 +2,9 @@
 //! a log that was made shorter is found out even where no stream and no checkpoint tells; by the second, that Redis has
 //! lost what it had.
 
-use std::{
-    fs::{self, OpenOptions},
-    os::unix::fs::FileExt as _,
-    path::Path,
-};
+use std::{fs, os::unix::fs::FileExt as _, path::Path};
+
+use crate::private;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +37,7 @@ pub(super) fn read(folder: &Path, mark: Mark) -> Option<(u64, String)> {
 pub(super) fn write(folder: &Path, mark: Mark, seq: u64, hash: &str) {
     let text = format!("{seq:020} {hash}\n");
     debug_assert_eq!(text.len(), LENGTH);
-    let written = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(folder.join(mark.file()))
-        .and_then(|file| file.write_all_at(text.as_bytes(), 0));
+    let written = private::open_or_create(&folder.join(mark.file())).and_then(|file| file.write_all_at(text.as_bytes(), 0));
     if let Err(error) = written {
         tracing::debug!(%error, "the journal's mark could not be written");
     }

@@ -42,6 +42,9 @@ pub struct ShippingStats {
     pub backlog_limit: u64,
     /// Age of the oldest that waits; zero when none does.
     pub lag: Duration,
+    /// How often the stream had records under this sidecar's name that its journal has not: once after a journal was lost,
+    /// again and again where two sidecars have one name.
+    pub conflicts: u64,
     /// What Redis said last, when it did not take a batch.
     pub last_error: Option<String>,
 }

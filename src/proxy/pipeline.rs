@@ -525,11 +525,18 @@ impl Way<'_> {
                 return Problem::ambiguous("The body did not arrive whole.");
             }
             (_, UpstreamError::Shut { wait }) => Problem::from(Code::UpstreamShut).retry_after(wait.as_secs() + 1),
-            (_, UpstreamError::Timeout | UpstreamError::ConnectTimeout) => Code::UpstreamTimeout.into(),
-            (_, UpstreamError::Connect(_) | UpstreamError::Http(_) | UpstreamError::Unasked) => Code::UpstreamUnreachable.into(),
+            (_, UpstreamError::ConnectTimeout) => Code::UpstreamSilent.into(),
+            (_, UpstreamError::Connect(_)) => Code::UpstreamUnconnected.into(),
+            (_, UpstreamError::Timeout) => Code::UpstreamTimeout.into(),
+            (_, UpstreamError::Http(_) | UpstreamError::Unasked) => Code::UpstreamUnreachable.into(),
         };
-        if !matches!(problem.code, Code::BodyTooLarge) {
-            tracing::debug!(%error, request = self.id.as_str(), "no answer from the upstream");
+        match (error, problem.code) {
+            (_, Code::BodyTooLarge) => {}
+            // What has no connection was complained of where it was tried.
+            (UpstreamError::Http(_) | UpstreamError::Unasked | UpstreamError::Timeout, _) if self.rules.service.may_complain() => {
+                tracing::warn!(error = error.in_full(), request = self.id.as_str(), "no answer from the service");
+            }
+            _ => tracing::debug!(error = error.in_full(), request = self.id.as_str(), "no answer from the service"),
         }
         entry.status(problem.code.status().as_u16());
         entry.fail();

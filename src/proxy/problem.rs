@@ -29,8 +29,10 @@ pub enum Code {
     DirectoryUnavailable,
     AuditUnavailable,
     UpstreamUnreachable,
+    UpstreamUnconnected,
     UpstreamShut,
     UpstreamTimeout,
+    UpstreamSilent,
     UpgradeUnavailable,
     Draining,
 }
@@ -44,7 +46,7 @@ struct Facts {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::AmbiguousRequest,
@@ -64,8 +66,10 @@ impl Code {
         Self::DirectoryUnavailable,
         Self::AuditUnavailable,
         Self::UpstreamUnreachable,
+        Self::UpstreamUnconnected,
         Self::UpstreamShut,
         Self::UpstreamTimeout,
+        Self::UpstreamSilent,
         Self::UpgradeUnavailable,
         Self::Draining,
     ];
@@ -169,7 +173,13 @@ impl Code {
                 "Service behind cannot be reached",
                 "The service gave no usable answer. Whether it acted on the request is not known.",
             ),
-            // The same code as the row above: to an integration it is the same trouble, only known beforehand.
+            // The same code as the row above: to an integration it is the same trouble, only that nothing has happened.
+            Self::UpstreamUnconnected => (
+                "upstream-unreachable",
+                StatusCode::BAD_GATEWAY,
+                "Service behind cannot be reached",
+                "No connection to it could be made, so this request was not sent.",
+            ),
             Self::UpstreamShut => (
                 "upstream-unreachable",
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -181,6 +191,12 @@ impl Code {
                 StatusCode::GATEWAY_TIMEOUT,
                 "Service behind did not answer in time",
                 "Whether the service acted on the request is not known.",
+            ),
+            Self::UpstreamSilent => (
+                "upstream-timeout",
+                StatusCode::GATEWAY_TIMEOUT,
+                "Service behind did not answer in time",
+                "No connection to it could be made in time, so this request was not sent.",
             ),
             Self::UpgradeUnavailable => (
                 "upgrade-unavailable",

@@ -179,7 +179,7 @@ impl ClientTls {
     /// # Errors
     /// When it speaks no TLS, shows a certificate that does not hold, or agrees to no protocol.
     pub async fn connect(&self, name: ServerName<'static>, stream: Stream) -> io::Result<Stream> {
-        let stream = TlsConnector::from(self.kept.now.load_full()).connect(name, stream).await?;
+        let stream = TlsConnector::from(self.kept.now.load_full()).connect(name, stream).await.map_err(with_advice)?;
         let stream = Stream::Tls(Box::new(stream.into()));
         match (self.speaks, stream.alpn()) {
             // A server that knows nothing of ALPN speaks HTTP/1.1; HTTP/2 must have been agreed on (RFC 9113 §3.2).
@@ -188,6 +188,17 @@ impl ClientTls {
             (Alpn::Http1, Some(_)) => Err(io::Error::other("the service does not speak HTTP/1.1 under TLS")),
             (Alpn::Http2, _) => Err(io::Error::other("the service does not speak HTTP/2 under TLS (upstream.http2 asks for it)")),
         }
+    }
+}
+
+/// A service with a certificate of its owners' own making is a common beginning.
+fn with_advice(error: io::Error) -> io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_)) => io::Error::new(
+            error.kind(),
+            format!("{error}: upstream.tls.ca names the CA to trust, upstream.tls.server_name the name on the certificate"),
+        ),
+        _ => error,
     }
 }
 

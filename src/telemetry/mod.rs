@@ -16,7 +16,7 @@ use crate::{
 /// Turns logging on, once, for `serve`.
 pub fn start(log: &Log) {
     let level = std::env::var("VICAR_LOG").ok().or_else(|| log.level.clone()).unwrap_or_else(|| "info".to_owned());
-    let filter: Targets = quiet_watcher(&level).parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let filter: Targets = quiet_libraries(&level).parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
     let json = match log.format {
         LogFormat::Json => true,
         LogFormat::Human => false,
@@ -31,10 +31,13 @@ pub fn start(log: &Log) {
     };
 }
 
-/// The level, but for the watcher of files: at `trace` it logs each event, and where the log stands beside the settings
-/// each such line is an event. Who asks for it by name gets it.
-fn quiet_watcher(level: &str) -> String {
-    if level.contains("notify") { level.to_owned() } else { format!("{level},notify=info") }
+/// The level, but for libraries that say too much. The watcher of files logs each event at `trace`, and where the log
+/// stands beside the settings each such line is an event; what the verifier of certificates says, we say with the remedy.
+/// Who asks for one by name gets it.
+fn quiet_libraries(level: &str) -> String {
+    let usual = [("notify", "info"), ("rustls_platform_verifier", "off")];
+    let quiet = usual.iter().filter(|(library, _)| !level.contains(library));
+    quiet.fold(level.to_owned(), |words, (library, level)| format!("{words},{library}={level}"))
 }
 
 #[cfg(test)]
@@ -42,9 +45,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_watcher_is_quiet_unless_asked_for() {
+    fn the_libraries_are_quiet_unless_asked_for() {
         for (level, says, hears) in [("trace", true, false), ("vicar=debug", false, false), ("trace,notify=trace", true, true)] {
-            let filter: Targets = quiet_watcher(level).parse().unwrap();
+            let filter: Targets = quiet_libraries(level).parse().unwrap();
             assert_eq!(filter.would_enable("vicar::proxy", &tracing::Level::TRACE), says, "{level}");
             assert_eq!(filter.would_enable("notify::inotify", &tracing::Level::TRACE), hears, "{level}");
         }

@@ -169,6 +169,10 @@ fn a_service_that_cannot_be_reached_is_left_alone_and_found_again() {
     let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let sidecar = Sidecar::behind_url(&format!("http://{address}")).start();
     let call = Call::get(USERS).with(sidecar.app());
+    let first = sidecar.send(&call);
+    first.expect(502, "upstream-unreachable");
+    assert!(first.json()["detail"].as_str().unwrap().contains("was not sent"), "{:?}", first.json());
+    assert!(sidecar.log().contains("Connection refused"), "{}", sidecar.log());
     let answer = eventually("the circuit opens", || {
         let answer = sidecar.send(&call);
         match answer.status {

@@ -16,11 +16,14 @@ use super::{
     scan::{Opened, SegmentReader, Step},
     slots,
 };
-use crate::audit::{
-    chain::{Seal, id_of},
-    error::AuditError,
-    line::Ending,
-    record::{Outcome, Record},
+use crate::{
+    audit::{
+        chain::{Seal, id_of},
+        error::AuditError,
+        line::Ending,
+        record::{Outcome, Record},
+    },
+    private,
 };
 
 /// The highest segment there can be: its file's name has twelve digits.
@@ -87,7 +90,7 @@ impl Lock {
     pub(super) fn take(folder: &Path, patience: Duration) -> Result<Self, AuditError> {
         let path = folder.join("lock");
         let io = |cause| AuditError::Io { path: path.clone(), cause };
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
+        let mut file = private::open_or_create(&path).map_err(io)?;
         let end = Instant::now() + patience;
         loop {
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{AHEAD, AHEAD_FOR, AuditUnavailable, Journal, behind::Behind, folder, segment::ZEROS, tail::trouble_of};
+use super::{AHEAD, AHEAD_FOR, AuditUnavailable, Journal, behind::Behind, folder, segment::ZEROS, slots, tail::trouble_of};
 
 /// How often it looks without being woken.
 const LOOK: Duration = Duration::from_millis(200);
@@ -66,7 +66,7 @@ impl Keeper {
         let thread = std::thread::Builder::new().name("audit-keep".into()).spawn({
             let journal = journal.clone();
             move || {
-                let mut trimmed = Instant::now();
+                let (mut trimmed, mut looked) = (Instant::now(), Instant::now());
                 let mut told: Option<AuditUnavailable> = None;
                 let mut pace = Pace::default();
                 // Only ever read: it takes address space, no memory.
@@ -76,6 +76,10 @@ impl Keeper {
                     journal.make_ready(&zeros, &mut told, &mut *tell);
                     journal.prepare_ahead(&mut pace, &zeros, &mut behind);
                     tell(Notice::Tick);
+                    if looked.elapsed() >= LOOK {
+                        looked = Instant::now();
+                        journal.look_after_files();
+                    }
                     if grown || trimmed.elapsed() >= RETENTION {
                         trimmed = Instant::now();
                         journal.trim(&mut *tell);
@@ -106,7 +110,7 @@ impl Journal {
                 let mut tail = self.tail();
                 // A record that waited may have missed the moment in which there was space again.
                 let _ = self.flush_waiting(&mut tail);
-                if tail.sealed || tail.ready.len() >= want {
+                if tail.ended.is_some() || tail.ready.len() >= want {
                     break;
                 }
                 tail.next_ordinal += 1;
@@ -118,7 +122,7 @@ impl Journal {
                         claim.prepare(zeros);
                     }
                     let mut tail = self.tail();
-                    if tail.sealed {
+                    if tail.ended.is_some() {
                         let _ = std::fs::remove_file(&segment.mapped().path);
                         break;
                     }
@@ -154,7 +158,7 @@ impl Journal {
             let mut tail = self.tail();
             let ahead = pace.ahead(tail.written);
             let at = tail.current.at();
-            let claim = if tail.sealed { None } else { tail.current.claim(at + ahead) };
+            let claim = if tail.ended.is_some() { None } else { tail.current.claim(at + ahead) };
             (tail.current.mapped().clone(), at, claim, ahead)
         };
         behind.written(&mapped, at);
@@ -165,6 +169,26 @@ impl Journal {
         if tail.current.mapped().ordinal == mapped.ordinal {
             let claimed = tail.current.claimed();
             tail.wake_at = if claimed == mapped.len() { usize::MAX } else { claimed.saturating_sub(ahead / 2) };
+        }
+    }
+
+    /// What is written to a file that somebody has removed is gone with the process: nothing goes through on that.
+    fn look_after_files(&self) {
+        let files = {
+            let tail = self.tail();
+            let slots = tail.slots.as_ref().map(|slots| slots.mapped().clone());
+            std::iter::once(tail.current.mapped().clone()).chain(slots).collect::<Vec<_>>()
+        };
+        let Some(gone) = files.iter().find(|mapped| mapped.is_gone()) else { return };
+        let mut tail = self.tail();
+        // A segment that is full by now may have gone for its age.
+        let in_use = gone.ordinal == tail.current.mapped().ordinal || gone.ordinal == slots::ORDINAL;
+        if tail.ended.is_none() && in_use {
+            tail.ended = Some(AuditUnavailable::Removed);
+            tracing::error!(
+                file = %gone.path.display(),
+                "a file of the audit journal was removed or replaced while it was in use; every request is refused until the sidecar is started again"
+            );
         }
     }
 

@@ -173,7 +173,7 @@ impl Journal {
     pub(super) fn counts(&self) -> (u64, u64, Option<AuditUnavailable>) {
         let tail = self.tail();
         let room = tail.current.fits(USUAL) || !tail.ready.is_empty();
-        let stuck = if tail.sealed { Some(AuditUnavailable::Closed) } else { tail.trouble.filter(|_| !room) };
+        let stuck = tail.ended.or_else(|| tail.trouble.filter(|_| !room));
         let stuck = stuck.or_else(|| self.check_backlog(&tail).err());
         (tail.records, tail.opens.total() + tail.slots.as_ref().map_or(0, Slots::taken), stuck)
     }
@@ -201,13 +201,13 @@ impl Journal {
     pub(super) fn seal(&self) {
         self.stop.store(true, Ordering::Release);
         let mut tail = self.tail();
-        if tail.sealed {
+        if tail.ended == Some(AuditUnavailable::Closed) {
             return;
         }
         if let Err(stuck) = self.flush_waiting(&mut tail) {
             tracing::error!(%stuck, records = tail.waiting.len(), "audit records that found no space are lost; requests among them read as interrupted");
         }
-        tail.sealed = true;
+        tail.ended = Some(AuditUnavailable::Closed);
         tail.current.settle();
         for unused in tail.ready.drain(..) {
             let _ = std::fs::remove_file(&unused.mapped().path);

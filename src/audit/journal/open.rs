@@ -18,7 +18,10 @@ use super::{
     slots::Slots,
     tail::{Opens, Tail, create_fitting},
 };
-use crate::audit::{chain::GENESIS, error::AuditError};
+use crate::{
+    audit::{chain::GENESIS, error::AuditError},
+    private,
+};
 
 /// What was found when a journal was opened, for whoever has to say so.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ impl Journal {
     pub(in crate::audit) fn open(mut keeping: Keeping, beyond: Option<(u64, [u8; 64])>) -> Result<(Self, Recovery), AuditError> {
         let folder = keeping.folder.clone();
         let io = |cause| AuditError::Io { path: folder.clone(), cause };
-        std::fs::create_dir_all(&folder).map_err(io)?;
+        private::create_folder(&folder).map_err(io)?;
         let lock = Lock::take(&folder, keeping.patience)?;
         keeping.segment = keeping.segment.max(SEGMENT_MIN);
         let mut found = folder::mend(&folder, &keeping.sidecar)?;
@@ -83,7 +86,7 @@ impl Journal {
                 records: 0,
                 trouble: None,
                 stuck_since: None,
-                sealed: false,
+                ended: None,
             }),
             keeper: std::sync::OnceLock::new(),
             shipped_to: AtomicI64::new(0),

@@ -1,10 +1,10 @@
 //! A segment file, mapped and written to.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, Metadata, OpenOptions},
     io,
     num::NonZeroU64,
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -17,6 +17,7 @@ use memmap2::{Advice, MmapRaw, UncheckedAdvice};
 use rustix::fs::FallocateFlags;
 
 use super::frame::{FRAME_HEAD, FrameKind, Header, SEGMENT_HEAD, check_word, commit_word, span};
+use crate::private;
 
 /// Size of a page, for touching; larger ones are touched more often than needed.
 const PAGE: usize = 4096;
@@ -78,6 +79,16 @@ impl Mapped {
         }
     }
 
+    /// Whether the file no longer stands under its name: somebody has removed, moved or replaced it.
+    pub(super) fn is_gone(&self) -> bool {
+        let same = |here: &Metadata, there: &Metadata| (here.dev(), here.ino()) == (there.dev(), there.ino());
+        match (self.file.metadata(), std::fs::metadata(&self.path)) {
+            (Ok(here), Ok(there)) => !same(&here, &there),
+            (_, Err(error)) => error.kind() == io::ErrorKind::NotFound,
+            (Err(_), Ok(_)) => false,
+        }
+    }
+
     /// Returns when all that was stored is on disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fdatasync(&self.file)?)
@@ -117,7 +128,7 @@ impl Drop for Claim {
 impl SegmentWriter {
     /// Prepares a new segment file of `size` bytes; it counts once [`SegmentWriter::begin`] has been called.
     pub(super) fn create(path: PathBuf, ordinal: u64, size: usize) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        let file = private::create(&path)?;
         Self::map(file, path.clone(), ordinal, size, 0).inspect_err(|_| {
             let _ = std::fs::remove_file(&path);
         })

@@ -9,14 +9,14 @@
 //! A slot is freed behind the entry's record, under the same lock: so at a crash there is at most one entry that has
 //! both, and its record is the journal's last.
 
-use std::{io, path::Path};
+use std::{io, path::Path, sync::Arc};
 
 use jiff::Timestamp;
 
 use super::{
     frame::{FrameKind, Header, span},
     scan::{SegmentReader, Step},
-    segment::SegmentWriter,
+    segment::{Mapped, SegmentWriter},
     tail::trouble_of,
 };
 use crate::audit::error::{AuditError, AuditUnavailable};
@@ -29,6 +29,8 @@ const SIZE: usize = (SLOTS as usize + 1) * SLOT;
 /// Memory that is there before it is needed: as much as is used at once by most sidecars.
 const READY: usize = 64 << 10;
 const NAME: &str = "open";
+/// What stands where a segment has its number.
+pub(super) const ORDINAL: u64 = 0;
 
 /// The slots, and which of them are free.
 #[derive(Debug)]
@@ -49,10 +51,10 @@ impl Slots {
         let path = folder.join(NAME);
         let io = |cause| AuditError::Io { path: path.clone(), cause };
         let opened = if filled.is_some() {
-            SegmentWriter::reopen(path.clone(), 0, SIZE, SIZE)
+            SegmentWriter::reopen(path.clone(), ORDINAL, SIZE, SIZE)
         } else {
             let _ = std::fs::remove_file(&path);
-            SegmentWriter::create(path.clone(), 0, SIZE)
+            SegmentWriter::create(path.clone(), ORDINAL, SIZE)
         };
         let mut file = match opened {
             Ok(file) => file,
@@ -64,7 +66,7 @@ impl Slots {
                 claim.prepare(&[0; READY]);
             }
             file.begin(&Header {
-                ordinal: 0,
+                ordinal: ORDINAL,
                 first_seq: 0,
                 oldest_open: 0,
                 created_ms: u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0),
@@ -95,6 +97,10 @@ impl Slots {
         self.free.push(slot);
     }
 
+    pub(super) fn mapped(&self) -> &Arc<Mapped> {
+        self.file.mapped()
+    }
+
     /// How many entries are open.
     pub(super) fn taken(&self) -> u64 {
         u64::from(SLOTS).saturating_sub(self.free.len() as u64)
@@ -115,7 +121,7 @@ pub(super) fn read(
     if reader.header.sidecar != sidecar {
         return Err(AuditError::OtherSidecar { path: folder.to_owned(), found: reader.header.sidecar, wanted: sidecar.to_owned() });
     }
-    if reader.header.ordinal != 0 {
+    if reader.header.ordinal != ORDINAL {
         return Err(AuditError::Foreign { path, why: format!("by its head it is segment {}", reader.header.ordinal) });
     }
     let filled = filled(&reader).map_err(io)?;

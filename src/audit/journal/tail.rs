@@ -45,7 +45,8 @@ pub(super) struct Tail {
     pub(super) trouble: Option<AuditUnavailable>,
     /// Since when frames have been turned away for that.
     pub(super) stuck_since: Option<Timestamp>,
-    pub(super) sealed: bool,
+    /// Why nothing is taken any more.
+    pub(super) ended: Option<AuditUnavailable>,
 }
 
 /// A record that found no space.
@@ -114,8 +115,8 @@ impl Journal {
 
     /// Sees to it that a frame of such a payload can be written next.
     pub(super) fn make_room(&self, tail: &mut Tail, payload: usize) -> Result<(), AuditUnavailable> {
-        if tail.sealed {
-            return Err(AuditUnavailable::Closed);
+        if let Some(why) = tail.ended {
+            return Err(why);
         }
         if tail.current.fits(payload) { Ok(()) } else { self.next_segment(tail) }
     }

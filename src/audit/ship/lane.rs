@@ -55,6 +55,7 @@ pub(in crate::audit) struct Lane {
     emptied: bool,
     /// When Redis last said where it stands.
     confirmed: Instant,
+    conflicts: u64,
 }
 
 /// Where the lane stands.
@@ -108,7 +109,13 @@ impl Lane {
             batch: Batch::default(),
             emptied: false,
             confirmed: Instant::now(),
+            conflicts: 0,
         }
+    }
+
+    /// How often the stream had records under this sidecar's name that its journal has not.
+    pub(super) fn conflicts(&self) -> u64 {
+        self.conflicts
     }
 
     /// The journal may have begun anew: look for the place in it, and in Redis, before the next step.
@@ -247,7 +254,7 @@ impl Lane {
 
     /// Where to begin when the record that Redis names is not in this journal.
     fn elsewhere(
-        &self,
+        &mut self,
         reached: &Cursor,
         shipped_before: Option<&Cursor>,
         say: &mut (dyn FnMut(Event) + Send),
@@ -268,9 +275,10 @@ impl Lane {
         // The stream has records of this name that this journal has not: it was lost, or two sidecars have one name.
         let from = self.after_or_oldest(shipped_before)?;
         let detail = format!(
-            "the stream holds record {} of this sidecar, and the journal holds another or none under that number: a journal was lost, or two sidecars share the name {}",
+            "the stream holds record {} of this sidecar, and the journal holds another or none under that number: a journal was lost, or two sidecars share the name {} (`sidecar` in the settings gives each its own)",
             reached.seq, self.sidecar
         );
+        self.conflicts += 1;
         tracing::error!(sidecar = self.sidecar, detail);
         say(Event::system("stream-conflict").detail(detail));
         Ok(from)

@@ -63,6 +63,7 @@ struct Shared {
     connected: AtomicBool,
     shipped: AtomicU64,
     shipped_seq: AtomicU64,
+    conflicts: AtomicU64,
     /// Time of the oldest record that waits, in milliseconds; 0 for none.
     oldest_ms: AtomicU64,
     error: Mutex<Option<String>>,
@@ -107,6 +108,7 @@ impl Shipper {
             backlog_bytes,
             backlog_limit,
             lag: if oldest == 0 { Duration::ZERO } else { Duration::from_millis(now.saturating_sub(oldest)) },
+            conflicts: shared.conflicts.load(Ordering::Relaxed),
             last_error: shared.error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
@@ -216,6 +218,7 @@ async fn connected(
         let finishing = shared.finish.load(Ordering::Acquire);
         let moved = work.step(&mut link, inner).await;
         shared.waits_since(work.own.oldest_waiting());
+        shared.conflicts.store(work.own.conflicts(), Ordering::Relaxed);
         if let Some(seq) = work.own.shipped_to() {
             shared.shipped_seq.store(seq, Ordering::Relaxed);
         }

@@ -6,9 +6,9 @@
 use std::{
     collections::HashMap,
     fmt::Write as _,
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 use super::document::{self, Contents};
-use crate::{directory::DirectoryError, identity::KeyId};
+use crate::{directory::DirectoryError, identity::KeyId, private};
 
 /// How long somebody else may hold the lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -88,13 +88,7 @@ impl Store {
     /// Waits for the right to change the file.
     pub(super) fn lock(&self) -> Result<Locked<'_>, DirectoryError> {
         let real = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(beside(&real, ".lock"))
-            .map_err(|error| self.failed("locked", error))?;
+        let lock = private::open_or_create(&beside(&real, ".lock")).map_err(|error| self.failed("locked", error))?;
         let end = Instant::now() + LOCK_PATIENCE;
         loop {
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
@@ -167,7 +161,7 @@ impl Locked<'_> {
     fn write_new(target: &Path, new: &Path, text: &str) -> io::Result<Look> {
         // Nobody else uses this name while the lock is held; what lies there is from a crash.
         let _ = fs::remove_file(new);
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(new)?;
+        let mut file = private::create(new)?;
         if let Ok(old) = fs::metadata(target) {
             // Whoever was let in to read it stays let in.
             file.set_permissions(fs::Permissions::from_mode(old.mode() & 0o666))?;

@@ -97,6 +97,24 @@ pub enum UpstreamError {
     Unasked,
 }
 
+// ===== impl UpstreamError =====
+
+impl UpstreamError {
+    /// What it says, and what each cause behind it does.
+    pub(super) fn in_full(&self) -> String {
+        let mut words = self.to_string();
+        let mut cause = match self {
+            Self::Http(error) => std::error::Error::source(error),
+            _ => None,
+        };
+        while let Some(error) = cause {
+            words = format!("{words}: {error}");
+            cause = error.source();
+        }
+        words
+    }
+}
+
 // ===== impl Upstream =====
 
 impl Upstream {
@@ -234,11 +252,11 @@ impl Upstream {
                 Ok(TokioIo::new(stream))
             }
             Some(Err(error)) => {
-                self.service.failed(index);
+                self.service.failed(index, &error);
                 Err(UpstreamError::Connect(error))
             }
             None => {
-                self.service.failed(index);
+                self.service.failed(index, &"no connection in time");
                 Err(UpstreamError::ConnectTimeout)
             }
         }

@@ -30,6 +30,8 @@ const FIRST_REST: Duration = Duration::from_millis(500);
 const LONGEST_REST: Duration = Duration::from_secs(15);
 /// How long one trial connection has before another may be tried.
 const TRIAL: Duration = Duration::from_secs(1);
+/// How often the log is told of a request without an answer.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// The service behind.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub struct Service {
     tls: Option<ClientTls>,
     health: Option<settings::Health>,
     began: Instant,
+    /// When the log may be told again of a request without an answer, in milliseconds since then.
+    next_complaint: AtomicU64,
     /// What it was made from, to tell whether an edit concerns it.
     like: String,
 }
@@ -124,7 +128,7 @@ impl Service {
             addresses.push(Address { target, name, state: State::default() });
         }
         let like = format!("{urls:?} {speaks:?} {:?} {:?}", settings.tls, settings.health);
-        Ok(Self { addresses, speaks, tls, health: settings.health.clone(), began: Instant::now(), like })
+        Ok(Self { addresses, speaks, tls, health: settings.health.clone(), began: Instant::now(), next_complaint: AtomicU64::new(0), like })
     }
 
     /// Whether an edit has left the service as it was: then its connections and what is known of it stay too.
@@ -208,16 +212,25 @@ impl Service {
     }
 
     /// Takes note of one that came to nothing.
-    pub(super) fn failed(&self, index: usize) {
+    pub(super) fn failed(&self, index: usize, cause: &dyn std::fmt::Display) {
         let Some(address) = self.addresses.get(index) else { return };
         let failures = address.state.failures.fetch_add(1, Relaxed) + 1;
+        if failures == 1 {
+            tracing::warn!(address = %address, %cause, "no connection to the service");
+        }
         if failures >= FAILURES {
             let rest = FIRST_REST.saturating_mul(1 << (failures - FAILURES).min(8)).min(LONGEST_REST);
             address.state.shut_until.store(self.now() + millis(rest), Relaxed);
             if failures == FAILURES {
-                tracing::warn!(address = %address, failures, "the service cannot be reached; it is left alone between trials");
+                tracing::warn!(address = %address, failures, %cause, "the service cannot be reached; it is left alone between trials");
             }
         }
+    }
+
+    /// Whether the log may be told of a request that got no answer: now and then, however many there are.
+    pub(in crate::proxy) fn may_complain(&self) -> bool {
+        let (now, next) = (self.now(), self.next_complaint.load(Relaxed));
+        now >= next && self.next_complaint.compare_exchange(next, now + millis(COMPLAIN_EVERY), Relaxed, Relaxed).is_ok()
     }
 
     /// Makes a connection, TLS and all.
@@ -386,7 +399,7 @@ mod tests {
         assert_eq!(service.choose(&[], 0), Some(2));
         assert!(service.found(2, true));
         assert_eq!(service.choose(&[], 0), Some(1));
-        (0..FAILURES).for_each(|_| service.failed(1));
+        (0..FAILURES).for_each(|_| service.failed(1, &"refused"));
         assert_eq!(service.choose(&[], 0), Some(0));
         assert_eq!(service.choose(&[0], 0), Some(2), "a sick one before one that cannot be reached");
         drop(loads);
