@@ -66,6 +66,8 @@ fn documents(page: &mut Page, desk: &Desk) {
         .sample(&[], u8::from(reloads.pending.is_some()));
     page.gauge("vicar_rules_since_seconds", "Since when the rules in force are, as Unix time.").sample(&[], in_force.since.as_second());
     page.gauge("vicar_policy_info", "The policy in force.").sample(&[("digest", desk.shared.rules.load().policy.digest())], 1);
+    page.gauge("vicar_policy_observes", "1 while refusals of all or some accounts are only recorded.")
+        .sample(&[], u8::from(desk.shared.rules.load().policy.observes().is_some()));
     page.gauge("vicar_draining", "1 while the sidecar is on its way out.").sample(&[], u8::from(desk.status.draining()));
     page.gauge("vicar_build_info", "What runs.").sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
 }

@@ -75,6 +75,14 @@ impl CheckpointKey {
         VerifyingKey::from_public_key_pem(&pem).map(Self).map_err(|cause| unusable(cause.to_string()))
     }
 
+    /// Whether a sidecar could sign with the key in this file.
+    ///
+    /// # Errors
+    /// [`AuditError::CheckpointKey`] when it could not.
+    pub fn load_private(path: &Path) -> Result<(), AuditError> {
+        Sealer::load(path, std::time::Duration::ZERO).map(drop)
+    }
+
     /// Whether `mark` was signed with the private half, for this sidecar.
     #[must_use]
     pub fn accepts(&self, sidecar: &str, mark: &CheckpointMark) -> bool {

@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     audit::stream_warnings,
-    directory,
-    identity::AccountId,
+    directory::{self, Directory, DirectoryError},
+    identity::{Account, AccountId},
     lifecycle, policy,
-    settings::Loaded,
+    settings::{Loaded, Settings},
     source::{Complaint, Complaints, Severity, Source, Span},
 };
 
@@ -102,6 +102,7 @@ async fn look(loaded: &Loaded, complaints: &mut Complaints) -> Option<Found> {
             complaints.warning(&Source::new("audit stream", ""), Span::default(), warning);
         }
     }
+    lifecycle::rehearse(loaded, complaints);
     let documents = lifecycle::documents(&loaded.settings, now, complaints)?;
     let tests = policy::verify(&documents.policy, &documents.catalog, now);
     let found = Found {
@@ -122,8 +123,13 @@ async fn accounts(loaded: &Loaded, complaints: &mut Complaints) -> Option<Vec<Ac
     let source = Source::new("directory", "");
     let asked = async {
         let directory = directory::open(&settings.directory, &settings.limits).await?;
-        let warnings = directory.warnings().await?;
-        Ok::<_, directory::DirectoryError>((warnings, directory.accounts().await?))
+        let mut warnings = directory.warnings().await?;
+        let accounts = directory.accounts().await?;
+        warnings.extend(cut_off(settings, &*directory, &accounts).await?);
+        if let Some(file) = settings.directory.file.as_ref().filter(|file| !file.exists()) {
+            warnings.push(format!("there is no {} yet: no key signs in until an account and a key are made", file.display()));
+        }
+        Ok::<_, directory::DirectoryError>((warnings, accounts))
     };
     match asked.await {
         Ok((warnings, accounts)) => {
@@ -141,6 +147,21 @@ async fn accounts(loaded: &Loaded, complaints: &mut Complaints) -> Option<Vec<Ac
             None
         }
     }
+}
+
+/// Keys that are bound to a client certificate where no listener asks for one: they never sign in.
+async fn cut_off(settings: &Settings, directory: &dyn Directory, accounts: &[Account]) -> Result<Vec<String>, DirectoryError> {
+    if settings.listen.iter().any(|listen| listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some())) {
+        return Ok(Vec::new());
+    }
+    let mut warnings = Vec::new();
+    for account in accounts {
+        let bound = directory.keys(&account.id).await?.into_iter().filter(|key| !key.client_certs.is_empty());
+        warnings.extend(bound.map(|key| {
+            format!("the key {} of {} wants a client certificate, and no listener asks for one (listen.tls.client_ca)", key.id, account.id)
+        }));
+    }
+    Ok(warnings)
 }
 
 impl Found {

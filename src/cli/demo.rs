@@ -21,7 +21,12 @@ pub(super) struct DemoArgs {
     api_key: Option<String>,
 }
 
-pub(super) async fn run(args: DemoArgs, _: &Options) -> Done {
+pub(super) async fn run(args: DemoArgs, options: &Options) -> Done {
+    if options.upstream.is_some() || options.redis.is_some() || !options.listen.is_empty() {
+        return Err(Failure::usage(
+            "the demo brings its own service, keys and ports: --upstream, --redis and --listen are for `vicar serve`",
+        ));
+    }
     if let Some(address) = args.api {
         demo::serve_api(address, args.api_key.filter(|key| !key.is_empty())).await.map_err(Failure::failed)?;
         return Ok(ExitCode::SUCCESS);

@@ -10,7 +10,6 @@ use crate::{
     audit::stream_warnings,
     directory::Directory,
     lifecycle::{self, Running, StartError},
-    policy::Enforcement,
     settings::Settings,
     telemetry,
 };
@@ -66,8 +65,8 @@ fn announce(running: &Running, settings: &Settings) {
         tracing::warn!(file = warning.file, line = warning.line, column = warning.column, help = warning.help, "{}", warning.message);
     }
     let rules = running.shared.rules.load();
-    if rules.policy.document().enforcement.as_ref().is_some_and(|enforcement| enforcement.value == Enforcement::Observe) {
-        tracing::warn!("the policy observes only: it refuses nothing, and records what it would have");
+    if let Some(words) = rules.policy.observes() {
+        tracing::warn!("{words}");
     }
     for address in &running.addresses {
         tracing::info!(%address, upstream = %settings.upstream.url, "serving");
@@ -79,7 +78,7 @@ fn announce(running: &Running, settings: &Settings) {
     tracing::info!(address = admin, "health, metrics, admin API and console");
     tracing::info!(
         policy = rules.policy.digest(),
-        accounts = rules.policy.accounts().count(),
+        accounts_in_policy = rules.policy.accounts().count(),
         endpoints = rules.catalog.endpoints().len(),
         journal = %settings.audit.journal.path.display(),
         "ready"

@@ -7,6 +7,7 @@ mod certificates;
 mod footprint;
 mod health;
 mod notify;
+mod rehearse;
 mod reload;
 mod sockets;
 
@@ -34,6 +35,7 @@ use crate::{
     telemetry::spans::{CollectorError, Spans},
 };
 
+pub use rehearse::rehearse;
 pub use sockets::BindError;
 
 /// For serving threads to let go of what they were doing.

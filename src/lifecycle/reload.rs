@@ -222,7 +222,12 @@ fn take(shared: &Shared, rules: Rules) -> Arc<Rules> {
     let before = shared.rules.swap(Arc::new(rules));
     let old = before.policy.digest();
     tracing::info!(old, new, "an edit is in force");
-    shared.audit.record_event(Event::system("reload").detail(format!("policy {old} replaced by {new}")));
+    let observes = shared.rules.load().policy.observes();
+    if let Some(words) = &observes {
+        tracing::warn!("{words}");
+    }
+    let observes = observes.map(|words| format!("; {words}")).unwrap_or_default();
+    shared.audit.record_event(Event::system("reload").detail(format!("policy {old} replaced by {new}{observes}")));
     before
 }
 

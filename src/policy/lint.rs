@@ -115,7 +115,7 @@ impl<'l> Linter<'l> {
             if !known.iter().any(|account| account.as_str() == name.as_str()) {
                 self.complaints
                     .warning(self.source, name.span, format!("the directory has no account `{}`", name.value))
-                    .help(format!("create it with `vicar account create {}`", name.value))
+                    .help(format!("create it with `vicar account create {} --name NAME`", name.value))
                     .suggest(name, known.iter().map(AccountId::as_str));
             }
         }

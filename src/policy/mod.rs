@@ -113,6 +113,17 @@ impl Policy {
         &self.document
     }
 
+    /// Whose refusals are only recorded, in words; `None` where all are carried out. For whoever should not miss it.
+    #[must_use]
+    pub fn observes(&self) -> Option<String> {
+        if self.enforcement == Enforcement::Observe {
+            return Some("the policy observes only: it refuses nothing, and records what it would have".to_owned());
+        }
+        let observed = |account: &&str| self.accounts.get(*account).is_some_and(|account| account.enforcement == Enforcement::Observe);
+        let accounts: Vec<_> = self.accounts().filter(observed).collect();
+        (!accounts.is_empty()).then(|| format!("nothing is refused to {}, only recorded", accounts.join(", ")))
+    }
+
     /// Whether refusals of `account` are carried out.
     #[must_use]
     pub fn enforcement(&self, account: &AccountId) -> Enforcement {

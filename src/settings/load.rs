@@ -8,7 +8,7 @@ use super::{
     files::{Fields as _, FileUse},
     places::{Places, Way},
 };
-use crate::source::{Complaints, Source};
+use crate::source::{Complaint, Complaints, Source};
 
 /// What the command line sets over the file.
 #[derive(Debug, Clone, Default)]
@@ -83,6 +83,12 @@ impl Loaded {
     pub fn complain(&self, field: &str, message: impl Into<String>, complaints: &mut Complaints) {
         let places = Places::read(&self.source);
         complaints.error(&self.source, places.value(&Way::to(field)), message);
+    }
+
+    /// The same of what holds, but that somebody should look at.
+    pub fn warn<'c>(&self, field: &str, message: impl Into<String>, complaints: &'c mut Complaints) -> &'c mut Complaint {
+        let places = Places::read(&self.source);
+        complaints.warning(&self.source, places.value(&Way::to(field)), message)
     }
 }
 

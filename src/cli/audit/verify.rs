@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
 
-use super::{From, unread};
+use super::unread;
 use crate::{
     audit::{AuditError, CheckpointKey, LogSource, Verification, verify},
     cli::{
@@ -28,26 +28,28 @@ pub(super) struct VerifyArgs {
     /// PEM file with the public key of signed checkpoints [default: the key of audit.checkpoint].
     #[arg(long, value_name = "FILE")]
     public_key: Option<PathBuf>,
-    #[command(flatten)]
-    from: From,
+    /// Check journal, stream, or an exported FILE [default: the journal and, where one is set, the stream].
+    #[arg(long, value_name = "journal|stream|FILE")]
+    from: Option<String>,
 }
 
 pub(super) async fn run(args: VerifyArgs, options: &Options) -> Done {
     let loaded = options.settings()?;
     let key = public_key(&args, &loaded)?;
     let mut found = Verification { ok: true, ..Verification::default() };
-    let mut looked = Vec::new();
+    let (mut looked, mut from) = (Vec::new(), Vec::new());
     for (source, need) in sources(&args, &loaded)? {
         let progress = Progress::start("verifying");
         let verified = verify(&source, key.as_ref(), &mut |done| progress.at(done)).await;
         drop(progress);
         match (verified, need) {
             (Ok(one), _) => {
-                looked.push(format!("{source} ({})", count(one.records, "record")));
+                looked.push((source.to_string(), one.records));
                 // Journal and stream hold the same records: the log has as many as the fuller of them.
                 found.records = found.records.max(one.records);
                 found.ok &= one.ok;
                 found.broken.extend(one.broken);
+                from.extend(one.chains.iter().map(|_| looked.len() - 1));
                 found.chains.extend(one.chains);
             }
             (Err(AuditError::NoJournal { .. }), Need::IfThere) => {}
@@ -56,7 +58,7 @@ pub(super) async fn run(args: VerifyArgs, options: &Options) -> Done {
     }
     match options.output {
         Output::Json => say_json(&found)?,
-        Output::Table => print(&found, &looked)?,
+        Output::Table => print(&found, &looked, &from)?,
     }
     Ok(ExitCode::from(u8::from(!found.ok)))
 }
@@ -69,8 +71,8 @@ enum Need {
 }
 
 fn sources(args: &VerifyArgs, loaded: &Loaded) -> Result<Vec<(LogSource, Need)>, Failure> {
-    let main = args.from.source(loaded)?;
-    Ok(match (&args.from.from, &main) {
+    let main = LogSource::choose(&loaded.settings.audit, args.from.as_deref()).map_err(Failure::failed)?;
+    Ok(match (&args.from, &main) {
         (None, LogSource::Stream(_)) => {
             let journal = LogSource::Journal(loaded.settings.audit.journal.path.clone());
             vec![(journal, Need::IfThere), (main, Need::Asked)]
@@ -94,9 +96,13 @@ fn public_key(args: &VerifyArgs, loaded: &Loaded) -> Result<Option<CheckpointKey
     }
 }
 
-fn print(found: &Verification, looked: &[String]) -> Result<(), Failure> {
+/// `looked` are the sources and their records, `from` says for each chain which of them it stands in.
+fn print(found: &Verification, looked: &[(String, u64)], from: &[usize]) -> Result<(), Failure> {
     let colours = Colours::of_output();
-    let looked = printable(&looked.join(", ")).into_owned();
+    let several = looked.len() > 1;
+    let of = |chain: usize| from.get(chain).and_then(|source| looked.get(*source)).map(|(source, _)| format!(" in {source}"));
+    let words: Vec<_> = looked.iter().map(|(source, records)| format!("{source} ({})", count(*records, "record"))).collect();
+    let looked = printable(&words.join(", ")).into_owned();
     if found.ok {
         say(&format!("{}: {looked}", colours.paint(Ink::Green, "as it was written")))?;
     } else {
@@ -108,13 +114,14 @@ fn print(found: &Verification, looked: &[String]) -> Result<(), Failure> {
         }
         table.print()?;
     }
-    for chain in &found.chains {
+    for (number, chain) in found.chains.iter().enumerate() {
         let signed = match (chain.checkpoints, chain.signed_to) {
             (0, _) => "no signed checkpoints".to_owned(),
             (_, Some(to)) => format!("signed up to {to}"),
             (_, None) => "signatures not checked".to_owned(),
         };
-        say(&format!("  {}: records {} to {}, {signed}", printable(&chain.sidecar), chain.first, chain.last))?;
+        let place = of(number).filter(|_| several).unwrap_or_default();
+        say(&format!("  {}{}: records {} to {}, {signed}", printable(&chain.sidecar), printable(&place), chain.first, chain.last))?;
     }
     Ok(())
 }

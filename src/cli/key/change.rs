@@ -30,7 +30,7 @@ pub(super) struct RenameArgs {
     #[arg(value_name = "KEY_ID")]
     id: KeyId,
     /// What to call it; under 80 characters.
-    #[arg(required_unless_present = "named")]
+    #[arg(value_name = "NAME", required_unless_present = "named")]
     name: Option<String>,
     /// The same, said as `key create` says it.
     #[arg(long = "name", value_name = "NAME", conflicts_with = "name", hide = true)]

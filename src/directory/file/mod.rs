@@ -282,6 +282,10 @@ impl Directory for FileDirectory {
     fn changes(&self, listener: Arc<dyn Listener>) {
         listener.hear(News::Vouched { generation: GENERATION, at: Instant::now() });
         self.shared.publishing().listeners.push(Arc::downgrade(&listener));
+        if matches!(self.shared.store.look(), Ok(None)) {
+            let file = self.shared.store.path().display();
+            tracing::warn!(%file, "there is no keys file yet: no key signs in until an account and a key are made");
+        }
         if !self.shared.watched.swap(true, Ordering::AcqRel) {
             watch::start(&self.shared);
         }
@@ -356,9 +360,9 @@ impl Shared {
     }
 
     fn freeze(&self, problem: String) {
-        let frozen = Health::Frozen(problem);
+        let frozen = Health::Frozen(problem.clone());
         if **self.health.load() != frozen {
-            tracing::error!(problem = ?frozen, "an edit of the keys file was not taken; what was in force stays in force");
+            tracing::error!(problem, "an edit of the keys file was not taken; what was in force stays in force");
             self.health.store(Arc::new(frozen));
         }
     }
@@ -399,6 +403,9 @@ impl Shared {
         let old = self.snapshot.load_full();
         if old.contents == contents {
             return;
+        }
+        if look.is_none_or(|look| look.size == 0) {
+            tracing::warn!(file = %self.store.path().display(), "the keys file has gone: no key signs in until it is back");
         }
         let stamp = Stamp::new(GENERATION, old.stamp.version().saturating_add(1));
         let changes = differences(&old.contents, &contents);
