@@ -96,14 +96,16 @@ pub(super) async fn run(args: CheckArgs, options: &Options) -> Done {
 
 async fn look(loaded: &Loaded, complaints: &mut Complaints) -> Option<Found> {
     let now = now();
+    lifecycle::rehearse(loaded, complaints);
+    let documents = lifecycle::documents(&loaded.settings, now, complaints);
+    // What no edit of a file mends stands behind what one does.
     let known = accounts(loaded, complaints).await;
     if let Some(stream) = loaded.settings.stream_apart() {
         for warning in stream_warnings(stream).await {
             complaints.warning(&Source::new("audit stream", ""), Span::default(), warning);
         }
     }
-    lifecycle::rehearse(loaded, complaints);
-    let documents = lifecycle::documents(&loaded.settings, now, complaints)?;
+    let documents = documents?;
     let tests = policy::verify(&documents.policy, &documents.catalog, now);
     let found = Found {
         policy: documents.policy.digest().to_owned(),

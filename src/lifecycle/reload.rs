@@ -2,7 +2,8 @@
 //!
 //! The folders of the settings, the policy and the catalogs are watched, not the files: editors and Kubernetes
 //! replace a file by a rename or by swapping a symlink above it. Since a notice can get lost, the files are also
-//! looked at twice a second by their time and size. An edit of several files is waited for until nothing has moved
+//! looked at twice a second by their times and size. What was not taken is read again now and then, and told again only if
+//! something else is wrong with it: a file that could not be read, for want of descriptors say, shows no change. An edit of several files is waited for until nothing has moved
 //! for a moment; then everything is read again, the policy's tests run, and the rules are swapped as one. Files that
 //! moved while they were read are read once more: half of one edit and half of another is never in force. What is
 //! edited while the sidecar starts, which takes a while where its directory is slow, is found by how the files looked
@@ -15,7 +16,7 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -32,11 +33,13 @@ use crate::{
     audit::Event,
     proxy::{rules::Rules, server::Shared},
     settings::{Loaded, Overrides, Settings},
-    source::{Complaints, Source},
+    source::{Complaints, Look, Source},
 };
 
 /// How often files are looked at without a notice.
 const POLL: Duration = Duration::from_millis(500);
+/// How long before what was not taken is read again.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How long nothing may have moved before an edit counts as finished.
 const SETTLE: Duration = Duration::from_millis(60);
 /// By how much the reading of an edit is nicer than what serves: a tenth of a processor is left to it even where
@@ -46,27 +49,27 @@ const NICER: i32 = 10;
 /// How the files looked before what is in force at the start was read from them.
 pub(super) struct First {
     files: Vec<PathBuf>,
-    stamp: Vec<Option<Stamp>>,
+    looks: Vec<Option<Look>>,
 }
 
 impl First {
     /// To be called before the policy and the catalogs that `loaded` names are read.
     pub(super) fn look(loaded: &Loaded) -> Self {
         let files = files(loaded);
-        let mut stamp = stamps(&files);
+        let mut looks = looks(&files);
         // The settings have been read by now; if they are others already, they look like nothing that is there.
         let same = Source::read(&loaded.path).is_ok_and(|source| source.text == loaded.source.text);
-        if !same && let Some(settings) = stamp.first_mut() {
+        if !same && let Some(settings) = looks.first_mut() {
             *settings = None;
         }
-        Self { files, stamp }
+        Self { files, looks }
     }
 }
 
 /// Takes edits into force until `stop`.
 pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Loaded, first: First, stop: CancellationToken) {
     let (tell, mut told) = mpsc::channel::<()>(1);
-    let First { mut files, mut stamp } = first;
+    let First { mut files, looks: mut seen } = first;
     let named = Arc::new(ArcSwap::from_pointee(files.clone()));
     let mut watcher = notify::recommended_watcher({
         let named = named.clone();
@@ -82,6 +85,7 @@ pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Load
     let mut overrides = loaded.overrides.clone();
     let mut watched = BTreeSet::new();
     let mut replaced = Replaced::default();
+    let mut refused: Option<Refusal> = None;
     loop {
         replaced.free().await;
         if let Some(watcher) = &mut watcher {
@@ -97,19 +101,20 @@ pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Load
             _ = told.recv() => false,
             () = hung_up(&mut hangup) => true,
         };
-        if !asked && stamps(&files) == stamp {
+        let moved = asked || looks(&files) != seen;
+        if !moved && refused.as_ref().is_none_or(|refused| Instant::now() < refused.again) {
             continue;
         }
         super::notify::reloading();
         let read = loop {
-            stamp = settled(&files).await;
+            seen = settled(&files).await;
             let (path, over) = (loaded.path.clone(), overrides.clone());
             let read = aside(move || read(&path, &over)).await;
             let now_named = match &read {
                 Ok(Ok(fresh)) => self::files(&fresh.loaded),
                 Ok(Err(_)) | Err(_) => files.clone(),
             };
-            let same = now_named == files && stamps(&files) == stamp;
+            let same = now_named == files && looks(&files) == seen;
             files = now_named;
             if same || stop.is_cancelled() {
                 break read;
@@ -121,15 +126,29 @@ pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Load
                 overrides.clone_from(&fresh.loaded.overrides);
                 replaced.held.push(take(&shared, fresh.rules));
                 status.taken(fresh.in_force);
+                refused = None;
             }
             Ok(Err(complaints)) => {
-                status.refused(Timestamp::now(), &complaints);
-                refuse(&shared, &complaints);
+                if moved || refused.as_ref().is_none_or(|refused| refused.complaints != complaints) {
+                    status.refused(Timestamp::now(), &complaints);
+                    refuse(&shared, &complaints);
+                }
+                refused = Some(Refusal { again: Instant::now() + AGAIN, complaints });
             }
-            Err(error) => tracing::error!(%error, "the reload failed"),
+            Err(error) => {
+                tracing::error!(%error, "the reload failed");
+                refused = Some(Refusal { again: Instant::now() + AGAIN, complaints: Complaints::default() });
+            }
         }
         super::notify::ready();
     }
+}
+
+/// An edit that was not taken.
+struct Refusal {
+    /// When it is read again though nobody has touched it.
+    again: Instant,
+    complaints: Complaints,
 }
 
 /// Does `work` on a thread of its own that gives way to those that serve.
@@ -166,11 +185,11 @@ impl Replaced {
 }
 
 /// Waits until nothing has moved for a moment, and says how things then look.
-async fn settled(files: &[PathBuf]) -> Vec<Option<Stamp>> {
-    let mut before = stamps(files);
+async fn settled(files: &[PathBuf]) -> Vec<Option<Look>> {
+    let mut before = looks(files);
     loop {
         tokio::time::sleep(SETTLE).await;
-        let after = stamps(files);
+        let after = looks(files);
         if after == before {
             return after;
         }
@@ -248,16 +267,6 @@ fn files(loaded: &Loaded) -> Vec<PathBuf> {
     std::iter::once(loaded.path.clone()).chain([settings.policy.value.clone()]).chain(documents).chain(others).collect()
 }
 
-/// What tells a changed file: where it really is, its time, its size.
-type Stamp = (PathBuf, SystemTime, u64);
-
-fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
-    files
-        .iter()
-        .map(|file| {
-            let real = std::fs::canonicalize(file).ok()?;
-            let meta = std::fs::metadata(&real).ok()?;
-            Some((real, meta.modified().ok()?, meta.len()))
-        })
-        .collect()
+fn looks(files: &[PathBuf]) -> Vec<Option<Look>> {
+    files.iter().map(|file| Look::at(file).unwrap_or_default()).collect()
 }

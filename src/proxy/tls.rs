@@ -7,7 +7,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
@@ -20,7 +19,7 @@ use rustls::{
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::stream::Stream;
-use crate::settings;
+use crate::{settings, source::Look};
 
 /// TLS towards callers.
 #[derive(Debug)]
@@ -99,14 +98,14 @@ struct Kept<T> {
 
 #[derive(Debug)]
 struct Looks {
-    /// What was last taken or refused.
-    settled: Vec<Stamp>,
+    /// What was last taken.
+    taken: Vec<Option<Look>>,
+    /// What was last refused. It is tried again at each look, since a file that could not be read need not change to be
+    /// readable, and told of once.
+    refused: Vec<Option<Look>>,
     /// What the last look saw: files are read once two looks agree, when whoever writes them has finished.
-    last: Vec<Stamp>,
+    last: Vec<Option<Look>>,
 }
-
-/// What tells a changed file: where it really is, its time, its size.
-type Stamp = Option<(PathBuf, SystemTime, u64)>;
 
 // ===== impl ServerTls =====
 
@@ -206,41 +205,37 @@ fn with_advice(error: io::Error) -> io::Error {
 
 impl<T> Kept<T> {
     fn new(files: Vec<PathBuf>, make: impl FnOnce() -> Result<T, TlsError>) -> Result<Self, TlsError> {
-        // Stamps first: a change while the files are read is then seen at the next look.
-        let stamps = stamps(&files);
+        // Looked at first: a change while the files are read is then seen at the next look.
+        let seen = looks(&files);
         let now = ArcSwap::from_pointee(make()?);
-        Ok(Self { now, files, looks: Mutex::new(Looks { settled: stamps.clone(), last: stamps }) })
+        Ok(Self { now, files, looks: Mutex::new(Looks { taken: seen.clone(), refused: Vec::new(), last: seen }) })
     }
 
     fn refresh(&self, make: impl FnOnce() -> Result<T, TlsError>) -> Refreshed {
-        let seen = stamps(&self.files);
+        let seen = looks(&self.files);
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         let steady = seen == looks.last;
         looks.last.clone_from(&seen);
-        if seen == looks.settled || !steady {
+        if seen == looks.taken || !steady {
             return Refreshed::Unchanged;
         }
-        looks.settled = seen;
-        drop(looks);
         match make() {
             Ok(fresh) => {
                 self.now.store(Arc::new(fresh));
+                looks.taken = seen;
                 Refreshed::Taken
             }
-            Err(error) => Refreshed::Refused(error),
+            Err(_) if seen == looks.refused => Refreshed::Unchanged,
+            Err(error) => {
+                looks.refused = seen;
+                Refreshed::Refused(error)
+            }
         }
     }
 }
 
-fn stamps(files: &[PathBuf]) -> Vec<Stamp> {
-    files
-        .iter()
-        .map(|file| {
-            let real = std::fs::canonicalize(file).ok()?;
-            let meta = std::fs::metadata(&real).ok()?;
-            Some((real, meta.modified().ok()?, meta.len()))
-        })
-        .collect()
+fn looks(files: &[PathBuf]) -> Vec<Option<Look>> {
+    files.iter().map(|file| Look::at(file).unwrap_or_default()).collect()
 }
 
 // ===== configurations =====

@@ -6,6 +6,7 @@
 
 mod complaint;
 mod forms;
+mod look;
 mod read;
 mod shape;
 mod tree;
@@ -13,6 +14,7 @@ mod wording;
 
 pub use complaint::{Complaint, Complaints, Severity, nearest};
 pub use forms::{Entries, OneOrMany};
+pub use look::Look;
 pub use read::{MAX_BYTES, ReadError, Source, parse, salvage};
 
 use std::{borrow::Cow, ops::Deref};

@@ -122,11 +122,11 @@ impl Journal {
                         claim.prepare(zeros);
                     }
                     let mut tail = self.tail();
-                    if tail.ended.is_some() {
-                        let _ = std::fs::remove_file(&segment.mapped().path);
-                        break;
+                    if let Err(unwanted) = tail.offer(segment) {
+                        drop(tail);
+                        let _ = std::fs::remove_file(&unwanted.mapped().path);
+                        continue;
                     }
-                    tail.ready.push_back(segment);
                     tail.trouble = None;
                     let since = match self.flush_waiting(&mut tail) {
                         Ok(()) => tail.stuck_since.take(),
@@ -228,4 +228,51 @@ impl Journal {
 fn older(path: &std::path::Path, keep: Duration) -> bool {
     let written = std::fs::metadata(path).and_then(|meta| meta.modified());
     written.is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > keep))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        audit::journal::{Keeping, SEGMENT_MIN, Takes, scan::SegmentReader},
+        settings::Durability,
+    };
+
+    #[test]
+    fn a_segment_that_the_requests_have_overtaken_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let keeping = Keeping {
+            folder: folder.path().to_owned(),
+            sidecar: "one".to_owned(),
+            segment: SEGMENT_MIN,
+            keep: Duration::from_secs(3600),
+            max_size: u64::MAX,
+            durability: Durability::Process,
+            entries: true,
+            backlog: None,
+            patience: Duration::ZERO,
+        };
+        let (journal, _) = Journal::open(keeping, None).unwrap();
+        let fill = || {
+            let before = journal.end().segment;
+            while journal.end().segment == before {
+                journal.record(&mut vec![b'x'; 8 << 10], Takes::Always).unwrap();
+            }
+        };
+        // As the keeper does, whose disk is slow now.
+        let number = {
+            let mut tail = journal.tail();
+            tail.next_ordinal += 1;
+            tail.next_ordinal - 1
+        };
+        let slow = journal.prepare(number).unwrap();
+        fill();
+        assert!(journal.end().segment > number);
+        let unwanted = journal.tail().offer(slow).unwrap_err();
+        std::fs::remove_file(&unwanted.mapped().path).unwrap();
+        fill();
+        let segments = folder::segments(folder.path()).unwrap();
+        let firsts: Vec<_> = segments.iter().map(|(_, path)| SegmentReader::open_begun(path).unwrap().unwrap().header.first_seq).collect();
+        assert!(firsts.len() == 3 && firsts.is_sorted(), "{firsts:?}");
+    }
 }

@@ -182,6 +182,16 @@ impl Journal {
 }
 
 impl Tail {
+    /// Takes a segment that was prepared for later; gives it back when nothing is written any more, or when the requests,
+    /// which do not wait, have gone on to one with a higher number: readers go by the numbers.
+    pub(super) fn offer(&mut self, segment: SegmentWriter) -> Result<(), SegmentWriter> {
+        if self.ended.is_some() || segment.mapped().ordinal < self.current.mapped().ordinal {
+            return Err(segment);
+        }
+        self.ready.push_back(segment);
+        Ok(())
+    }
+
     /// Makes `next` the segment that is written to.
     pub(super) fn begin(&mut self, mut next: SegmentWriter, sidecar: &str) {
         let ordinal = next.mapped().ordinal;

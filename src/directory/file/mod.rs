@@ -23,9 +23,12 @@ use super::{
     NewAccount, NewAdmin, NewKey, News, Rotated, RotatedBy, Stamp,
     record::{self, Rules},
 };
-use crate::identity::{Account, AccountId, Admin, AdminId, AdminToken, Key, KeyId};
+use crate::{
+    identity::{Account, AccountId, Admin, AdminId, AdminToken, Key, KeyId},
+    source::Look,
+};
 use document::Contents;
-use store::{Look, Store};
+use store::Store;
 
 /// How long a file that is written in place must hold still.
 const SETTLE: Duration = Duration::from_millis(30);
@@ -331,7 +334,7 @@ impl Shared {
     /// What the file says now; what is in force while it says nothing that can be taken. May wait for the disk.
     fn current(&self) -> Arc<Snapshot> {
         if let Ok(look) = self.store.look()
-            && look.is_some_and(|look| look.size > 0)
+            && look.is_some_and(|look| !look.is_empty())
             && self.publishing().is_news(look)
         {
             self.take(look);
@@ -342,7 +345,7 @@ impl Shared {
     /// Reads the file, which looks like `look`, and puts in force what it says, or says why not. Nothing happens when it
     /// is still being written. May wait for the disk.
     fn take(&self, look: Option<Look>) {
-        let in_place = matches!((look, self.publishing().taken), (Some(new), Some(old)) if new.inode == old.inode);
+        let in_place = matches!((look, self.publishing().taken), (Some(new), Some(old)) if old.same_file(&new));
         if in_place {
             std::thread::sleep(SETTLE);
             if !self.looks_like(look) {
@@ -352,7 +355,10 @@ impl Shared {
         match self.store.read() {
             Ok(contents) => self.publish(contents, look),
             Err(error) if self.looks_like(look) => {
-                self.publishing().refused = Some(look);
+                // What could not be read now may be readable a moment later, and nobody need touch the file for that.
+                if !matches!(error, DirectoryError::File { .. }) {
+                    self.publishing().refused = Some(look);
+                }
                 self.freeze(error.to_string());
             }
             Err(_) => {}
@@ -404,7 +410,7 @@ impl Shared {
         if old.contents == contents {
             return;
         }
-        if look.is_none_or(|look| look.size == 0) {
+        if look.is_none_or(|look| look.is_empty()) {
             tracing::warn!(file = %self.store.path().display(), "the keys file has gone: no key signs in until it is back");
         }
         let stamp = Stamp::new(GENERATION, old.stamp.version().saturating_add(1));

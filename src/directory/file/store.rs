@@ -11,27 +11,19 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
 use super::document::{self, Contents};
-use crate::{directory::DirectoryError, identity::KeyId, private};
+use crate::{directory::DirectoryError, identity::KeyId, private, source::Look};
 
 /// How long somebody else may hold the lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// Largest keys file that is read, in bytes.
 const MAX_BYTES: u64 = 256 << 20;
-
-/// What tells a changed file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Look {
-    pub(super) inode: u64,
-    pub(super) size: u64,
-    modified: Option<SystemTime>,
-}
 
 /// Where the keys file is.
 #[derive(Debug, Clone)]
@@ -59,11 +51,7 @@ impl Store {
 
     /// What the file looks like from outside; `None` when there is none.
     pub(super) fn look(&self) -> io::Result<Option<Look>> {
-        match fs::metadata(&self.path) {
-            Ok(meta) => Ok(Some(Look::of(&meta))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        Look::at(&self.path)
     }
 
     /// What the file says. No file, and one that nobody has written anything into, is an empty directory.
@@ -169,17 +157,13 @@ impl Locked<'_> {
         }
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        let look = Look::of(&file.metadata()?);
-        fs::rename(new, target)?;
+        // Opened first: once the new file is in place, nothing may say that the change was not made.
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        File::open(folder)?.sync_all()?;
-        Ok(look)
-    }
-}
-
-impl Look {
-    fn of(meta: &fs::Metadata) -> Self {
-        Self { inode: meta.ino(), size: meta.len(), modified: meta.modified().ok() }
+        let folder = File::open(folder)?;
+        fs::rename(new, target)?;
+        folder.sync_all()?;
+        // A new name is a change, too.
+        Ok(Look::of(&file.metadata()?))
     }
 }
 

@@ -32,7 +32,7 @@ async fn run(directory: Weak<Shared>) {
         let Some(shared) = directory.upgrade() else { return };
         let at = Instant::now();
         let looked = shared.store.look();
-        let nothing = matches!(looked, Ok(look) if look.is_none_or(|look| look.size == 0));
+        let nothing = matches!(looked, Ok(look) if look.is_none_or(|look| look.is_empty()));
         let gone_for = at.duration_since(*gone_since.get_or_insert(at));
         if !nothing {
             gone_since = None;
