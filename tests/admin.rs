@@ -694,6 +694,72 @@ fn lists_come_in_pages_that_hold_everything_once() {
 }
 
 #[test]
+fn pages_of_the_log_hold_everything_once_where_actions_overlap() {
+    let redis = Redis::start();
+    for stream in [false, true] {
+        let upstream = Upstream::start();
+        let sidecar = Sidecar::behind(&upstream).policy(POLICY).accounts(&["app", "reporting"]);
+        let sidecar = if stream { sidecar.redis(&redis.url()) } else { sidecar }.start();
+        let admin = token(&sidecar, "zoe", "super-admin", &[]);
+        let call = Call::get("/dataset/2/Ac1/Vendors/list").with(sidecar.key("reporting"));
+        // What began first ends last, again and again, with what operators do in between.
+        for round in 0..4 {
+            upstream.next(Reply::status(200).after(Duration::from_millis(150)));
+            let (arrived, seen) = (upstream.arrived(), upstream.seen().len());
+            std::thread::scope(|threads| {
+                threads.spawn(|| assert_eq!(sidecar.send(&call).status, 200));
+                eventually("it is under way", || (upstream.arrived() > arrived || upstream.seen().len() > seen).then_some(()));
+                for _ in 0..3 {
+                    sidecar.send(&call).expect_status(200);
+                }
+                sidecar.vicar(&["account", "create", &format!("made-{round}"), "--name", "x"]).succeeded();
+            });
+        }
+        let page = |order: &str, limit: usize, cursor: &str| {
+            let cursor = if cursor.is_empty() { String::new() } else { format!("&cursor={cursor}") };
+            let path = format!("/audit?order={order}&limit={limit}{cursor}");
+            let asked = || Some(ask(&sidecar, &admin, "GET", &path, None)).filter(|answer| answer.status != 429);
+            eventually("the page comes", asked).json()
+        };
+        let ids = |page: &Value| -> Vec<String> {
+            page["items"]
+                .as_array()
+                .unwrap_or_else(|| panic!("{page}"))
+                .iter()
+                .map(|item| item["id"].as_str().unwrap().to_owned())
+                .collect()
+        };
+        let all = eventually("all is in the log", || {
+            let page = page("oldest", 500, "");
+            let count = |kind: &str| page["items"].as_array().unwrap().iter().filter(|item| item["kind"] == kind).count();
+            // Accesses, and accounts, keys and the admin.
+            (count("access") == 4 * 4 && count("admin") >= 4 + 2 + 2 + 1).then(|| ids(&page))
+        });
+        let mut sorted = all.clone();
+        sorted.sort();
+        for order in ["oldest", "newest"] {
+            for limit in [1, 2, 3, 5] {
+                let (mut seen, mut cursor) = (Vec::new(), String::new());
+                loop {
+                    let page = page(order, limit, &cursor);
+                    seen.extend(ids(&page));
+                    assert!(seen.len() <= all.len(), "{order}, {limit} a page: {seen:?}");
+                    match page["next_cursor"].as_str() {
+                        Some(next) => next.clone_into(&mut cursor),
+                        None => break,
+                    }
+                }
+                if order == "oldest" {
+                    assert_eq!(seen, all, "{limit} a page");
+                }
+                seen.sort();
+                assert_eq!(seen, sorted, "{order}, {limit} a page");
+            }
+        }
+    }
+}
+
+#[test]
 fn records_of_the_api_are_those_of_the_log_to_the_byte() {
     let upstream = Upstream::start();
     let sidecar = sidecar(&upstream);

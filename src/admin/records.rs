@@ -20,7 +20,7 @@ use super::{
     sign_in::Who,
 };
 use crate::{
-    audit::{self, Decision, Filter, Kind, LogSource, Order, Page, Record},
+    audit::{self, AuditError, Decision, Filter, Kind, Line, LogSource, Order, Page, Position, Record},
     identity::AccountId,
 };
 pub(super) use cursor::Cursor;
@@ -106,11 +106,6 @@ impl Patience {
         Self { end: Instant::now() + long, looked: 0 }
     }
 
-    /// Whether the last look was one of those at the clock.
-    const fn looks(&self) -> bool {
-        self.looked.is_multiple_of(LOOK)
-    }
-
     fn is_over(&mut self) -> bool {
         self.looked = self.looked.wrapping_add(1);
         // The next record is where the clock is looked at, so that the one before it was noted.
@@ -187,51 +182,39 @@ fn set(raw: Option<&String>) -> Option<&String> {
 /// goes on from there.
 pub(super) async fn read(desk: &Desk, wanted: Wanted, order: Order, limit: usize, cursor: Option<&str>) -> Result<Found, Refusal> {
     let Wanted::Records(filter) = wanted else { return Ok(Found::default()) };
-    let cursor = cursor.map(Cursor::parse).transpose()?;
+    let from = cursor.map(str::parse::<Position>).transpose().map_err(|_| no_cursor())?;
     // What is looked at is bounded by time alone, so that the end of patience is noticed where nothing is like what is wanted.
-    let mut looked_at = Filter { since: filter.since, until: filter.until, sidecar: filter.sidecar.clone(), ..Filter::default() };
-    if let Some(cursor) = &cursor {
-        match order {
-            // The millisecond of the cursor is read again, and what was given of it is skipped.
-            Order::NewestFirst => looked_at.until = Some(filter.until.map_or(cursor.after(), |until| until.min(cursor.after()))),
-            Order::OldestFirst => looked_at.since = Some(filter.since.map_or(cursor.time, |since| since.max(cursor.time))),
-        }
-    }
+    let looked_at = Filter { since: filter.since, until: filter.until, sidecar: filter.sidecar.clone(), ..Filter::default() };
     let source = source(desk)?;
     aside(desk, async move {
         let mut found = Found::default();
-        let (mut skipping, mut patience) = (cursor, Patience::new(PAGE_PATIENCE));
-        let mut last: Option<Cursor> = None;
-        audit::read(&source, &looked_at, Page { order, limit: None }, &mut |line| {
-            if let Some(cursor) = &skipping {
-                if cursor.id == line.record.id {
-                    skipping = None;
-                    return ControlFlow::Continue(());
-                }
-                if cursor.same_time(line.record.time) {
-                    return ControlFlow::Continue(());
-                }
-                skipping = None;
-            }
+        let mut patience = Patience::new(PAGE_PATIENCE);
+        let mut take = |line: Line<'_>| {
             let (over, wanted) = (patience.is_over(), filter.takes(line.record));
             let full = found.records.len() == limit;
             if over || (wanted && full) {
-                found.next = last.as_ref().map(ToString::to_string);
+                // This record is the first of the next page.
                 found.unfinished = !full;
                 return ControlFlow::Break(());
-            }
-            if wanted || patience.looks() {
-                last = Some(Cursor::of(line.record));
             }
             if wanted {
                 found.records.push(FoundRecord { raw: line.raw.to_owned(), record: line.record.clone() });
             }
             ControlFlow::Continue(())
-        })
-        .await?;
+        };
+        let read = audit::read_from(&source, &looked_at, Page { order, limit: None }, from.as_ref(), &mut take).await;
+        found.next = match read {
+            Ok(position) => position.map(|position| position.to_string()),
+            Err(AuditError::Elsewhere) => return Err(no_cursor()),
+            Err(other) => return Err(other.into()),
+        };
         Ok(found)
     })
     .await
+}
+
+fn no_cursor() -> Refusal {
+    Refusal::Invalid("The cursor is none that was given here; begin again without it.".to_owned())
 }
 
 /// Requests allowed and refused in each of the last `HOURS` hours, the current one last; as far back as patience goes.

@@ -85,6 +85,9 @@ pub enum AuditError {
     /// A stream was asked for, and none is set.
     #[error("the settings name no audit.stream; read the journal (--from journal), or set one")]
     NoStream,
+    /// A position in another log.
+    #[error("this position is in another log than the one that is read now; begin again without it")]
+    Elsewhere,
     /// There is no journal yet.
     #[error("there is no audit journal at {path} yet; it begins when `vicar serve` first starts")]
     NoJournal {

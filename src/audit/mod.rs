@@ -29,7 +29,7 @@ pub use entry::Entry;
 pub use error::{AuditError, AuditUnavailable};
 pub use event::Event;
 pub use export::{Format, export};
-pub use read::{Filter, Line, LogSource, Order, Page, follow, read};
+pub use read::{Filter, Line, LogSource, NoPosition, Order, Page, Position, follow, read, read_from};
 pub use record::{Concerned, Decision, Kind, Opening, Outcome, Record, Standing};
 pub use stats::{AuditStats, ShippingStats};
 pub use stream::stream_warnings;

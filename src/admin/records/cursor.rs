@@ -1,12 +1,10 @@
-//! Where a page of records ended, and the next begins.
-
-use std::time::Duration;
+//! How far a page that follows the log has shown it.
 
 use jiff::Timestamp;
 
 use crate::{admin::refusal::Refusal, audit::Record};
 
-/// Where a page ended: a time and the record there.
+/// The newest record that was shown, and when its action began.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::admin) struct Cursor {
     pub(in crate::admin) time: Timestamp,
@@ -26,15 +24,6 @@ impl Cursor {
             shaped.then(|| Self { time, id: id.to_owned() })
         };
         read().ok_or_else(|| Refusal::Invalid("The cursor is none that was given here; begin again without it.".to_owned()))
-    }
-
-    /// The end of its millisecond, which is as fine as the log tells.
-    pub(super) fn after(&self) -> Timestamp {
-        self.time.checked_add(Duration::from_millis(1)).unwrap_or(self.time)
-    }
-
-    pub(super) fn same_time(&self, time: Timestamp) -> bool {
-        time.as_millisecond() == self.time.as_millisecond()
     }
 }
 

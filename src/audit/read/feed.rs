@@ -6,7 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{LogSource, Order, journal::JournalFeed, stream::StreamFeed};
+use super::{
+    LogSource, Order,
+    journal::JournalFeed,
+    position::{Position, Spot},
+    stream::StreamFeed,
+};
 use crate::audit::{error::AuditError, journal::folder};
 
 /// Longest line of a file that is read; a longer one is no record.
@@ -28,10 +33,20 @@ pub(in crate::audit) enum Feed {
 /// Several feeds as one, by the time of their records.
 #[derive(Debug)]
 pub(in crate::audit) struct Merged {
-    feeds: Vec<(Feed, Option<Vec<u8>>)>,
+    feeds: Vec<Side>,
     order: Order,
+    /// Which of them gave the last line, and where that stood.
+    given: Option<(usize, Spot)>,
     /// Lines since a feed that had nothing was asked again.
     lines: u32,
+}
+
+/// One of several feeds.
+#[derive(Debug)]
+struct Side {
+    feed: Feed,
+    /// The line that it gives next, if it is known.
+    head: Option<Vec<u8>>,
 }
 
 /// A file, line by line.
@@ -54,19 +69,39 @@ pub(in crate::audit) struct BackwardsFeed {
 impl Feed {
     /// All lines of `source`; those before `since_ms` may be left out.
     pub(in crate::audit) async fn open(source: &LogSource, order: Order, since_ms: Option<i64>) -> Result<Self, AuditError> {
+        Self::open_at(source, order, since_ms, None).await
+    }
+
+    /// The same, from a position on.
+    pub(super) async fn open_at(
+        source: &LogSource,
+        order: Order,
+        since_ms: Option<i64>,
+        from: Option<&Position>,
+    ) -> Result<Self, AuditError> {
+        if from.is_some_and(|from| !from.is_in(source)) {
+            return Err(AuditError::Elsewhere);
+        }
+        // A feed that was not there when the position was noted is all new.
+        let missing = if order == Order::NewestFirst { Spot::End } else { Spot::Start };
+        let spot = |feed: usize| from.map_or(Spot::Start, |from| from.of(feed).unwrap_or(missing));
         let feeds = match source {
             LogSource::Journal(path) => {
                 if !path.is_dir() {
                     return Err(AuditError::NoJournal { path: path.clone() });
                 }
                 let operators = path.join(folder::OPERATORS);
-                let mut feeds = vec![Self::Journal(Box::new(JournalFeed::open(path, order, since_ms)?))];
+                let mut feeds = vec![Self::Journal(Box::new(JournalFeed::open(path, order, since_ms, spot(0))?))];
                 if operators.is_dir() {
-                    feeds.push(Self::Journal(Box::new(JournalFeed::open(&operators, order, since_ms)?)));
+                    feeds.push(Self::Journal(Box::new(JournalFeed::open(&operators, order, since_ms, spot(1))?)));
                 }
                 feeds
             }
-            LogSource::Stream(stream) => StreamFeed::all(stream, order, since_ms).await?.into_iter().map(Self::Stream).collect(),
+            LogSource::Stream(stream) => {
+                let mut feeds = StreamFeed::all(stream, order, since_ms).await?;
+                feeds.iter_mut().enumerate().for_each(|(number, feed)| feed.begin(spot(number)));
+                feeds.into_iter().map(Self::Stream).collect()
+            }
             LogSource::File(path) => vec![match order {
                 Order::OldestFirst => Self::File(FileFeed::open(path)?),
                 Order::NewestFirst => Self::Backwards(BackwardsFeed::open(path)?),
@@ -75,19 +110,48 @@ impl Feed {
         Self::merged(feeds, order).await
     }
 
+    /// Where to go on with the line that [`Self::next`] gave last, in each of the feeds.
+    pub(super) fn spots(&self) -> Vec<Spot> {
+        match self {
+            Self::Merged(merged) => {
+                let spot = |(number, side): (usize, &Side)| match (merged.given, &side.head) {
+                    (Some((last, spot)), _) if last == number => spot,
+                    (_, Some(_)) => side.feed.spot(),
+                    // Nothing more, so far: what is newest may get newer.
+                    (_, None) if merged.order == Order::NewestFirst => Spot::End,
+                    (_, None) => match side.feed.spot() {
+                        Spot::At(last) => Spot::After(last),
+                        other => other,
+                    },
+                };
+                merged.feeds.iter().enumerate().map(spot).collect()
+            }
+            only => vec![only.spot()],
+        }
+    }
+
+    /// Where the line stands that this one feed gave last.
+    fn spot(&self) -> Spot {
+        match self {
+            Self::Journal(feed) => feed.spot(),
+            Self::Stream(feed) => feed.spot(),
+            Self::File(_) | Self::Backwards(_) | Self::Merged(_) => Spot::Start,
+        }
+    }
+
     async fn merged(mut feeds: Vec<Self>, order: Order) -> Result<Self, AuditError> {
         if feeds.len() == 1
             && let Some(only) = feeds.pop()
         {
             return Ok(only);
         }
-        let mut heads = Vec::with_capacity(feeds.len());
+        let mut sides = Vec::with_capacity(feeds.len());
         for mut feed in feeds {
             let mut line = Vec::new();
             let head = Box::pin(feed.next(&mut line)).await?.then_some(line);
-            heads.push((feed, head));
+            sides.push(Side { feed, head });
         }
-        Ok(Self::Merged(Merged { feeds: heads, order, lines: 0 }))
+        Ok(Self::Merged(Merged { feeds: sides, order, given: None, lines: 0 }))
     }
 
     /// Puts the next line into `line`; `false` if there is none (yet).
@@ -108,26 +172,27 @@ impl Merged {
         let order = self.order;
         // A feed that had nothing may have something by now. Asking costs a look into its folder: not for each line.
         self.lines += 1;
-        if self.lines >= ASK_AGAIN || self.feeds.iter().all(|(_, head)| head.is_none()) {
+        if self.lines >= ASK_AGAIN || self.feeds.iter().all(|side| side.head.is_none()) {
             self.lines = 0;
-            for (feed, head) in self.feeds.iter_mut().filter(|(_, head)| head.is_none()) {
+            for side in self.feeds.iter_mut().filter(|side| side.head.is_none()) {
                 let mut fresh = Vec::new();
-                if feed.next(&mut fresh).await? {
-                    *head = Some(fresh);
+                if side.feed.next(&mut fresh).await? {
+                    side.head = Some(fresh);
                 }
             }
         }
-        let with_head = self.feeds.iter_mut().filter(|(_, head)| head.is_some());
-        let time = |head: &Option<Vec<u8>>| head.as_deref().and_then(time_of).map(<[u8]>::to_vec);
+        let with_head = self.feeds.iter_mut().enumerate().filter(|(_, side)| side.head.is_some());
+        let time = |side: &Side| side.head.as_deref().and_then(time_of).map(<[u8]>::to_vec);
         let next = match order {
-            Order::OldestFirst => with_head.min_by_key(|(_, head)| time(head)),
-            Order::NewestFirst => with_head.max_by_key(|(_, head)| time(head)),
+            Order::OldestFirst => with_head.min_by_key(|(_, side)| time(side)),
+            Order::NewestFirst => with_head.max_by_key(|(_, side)| time(side)),
         };
-        let Some((feed, head)) = next else { return Ok(false) };
-        if let Some(mut taken) = head.take() {
+        let Some((number, side)) = next else { return Ok(false) };
+        self.given = Some((number, side.feed.spot()));
+        if let Some(mut taken) = side.head.take() {
             std::mem::swap(line, &mut taken);
-            if feed.next(&mut taken).await? {
-                *head = Some(taken);
+            if side.feed.next(&mut taken).await? {
+                side.head = Some(taken);
             }
         }
         Ok(true)

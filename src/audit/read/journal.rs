@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Order;
+use super::{
+    Order,
+    position::{Place, Spot},
+};
 use crate::audit::{
     error::AuditError,
     journal::{
@@ -30,18 +33,38 @@ pub(in crate::audit) struct JournalFeed {
     ordinal: u64,
     /// Where the records of the current segment stand, for reading them backwards.
     places: Vec<u64>,
+    /// Where to begin, until that segment has been opened.
+    from: Spot,
+    /// Where the last line stands.
+    given: Option<Place>,
 }
 
 impl JournalFeed {
-    pub(in crate::audit) fn open(folder: &Path, order: Order, since_ms: Option<i64>) -> Result<Self, AuditError> {
+    pub(super) fn open(folder: &Path, order: Order, since_ms: Option<i64>, from: Spot) -> Result<Self, AuditError> {
         let mut waiting: VecDeque<_> = segments(folder)?.into();
         if let Some(since) = since_ms {
             skip_before(&mut waiting, since.saturating_sub(SLACK_MS));
         }
+        let mut ordinal = 0;
+        match (order, from) {
+            (_, Spot::Start) => {}
+            (_, Spot::End) => waiting.clear(),
+            (Order::OldestFirst, Spot::At((first, _)) | Spot::After((first, _))) => {
+                waiting.retain(|(ordinal, _)| *ordinal >= first);
+                ordinal = first.saturating_sub(1);
+            }
+            (Order::NewestFirst, Spot::At((last, _)) | Spot::After((last, _))) => waiting.retain(|(ordinal, _)| *ordinal <= last),
+        }
         if order == Order::NewestFirst {
             waiting = waiting.into_iter().rev().collect();
         }
-        Ok(Self { folder: folder.to_owned(), order, waiting, current: None, ahead: None, ordinal: 0, places: Vec::new() })
+        let folder = folder.to_owned();
+        Ok(Self { folder, order, waiting, current: None, ahead: None, ordinal, places: Vec::new(), from, given: None })
+    }
+
+    /// Where the last line stands; where this was to begin, while there was none.
+    pub(super) fn spot(&self) -> Spot {
+        self.given.map_or(self.from, Spot::At)
     }
 
     pub(super) fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, AuditError> {
@@ -76,9 +99,12 @@ impl JournalFeed {
         loop {
             if let Some(reader) = &mut self.current {
                 loop {
+                    let at = reader.at();
+                    let ordinal = reader.header.ordinal;
                     match reader.next() {
                         Ok(Step::Frame { kind: FrameKind::Record, payload }) => {
                             line.extend_from_slice(payload);
+                            self.given = Some((ordinal, at));
                             return Ok(true);
                         }
                         Ok(Step::Frame { kind: FrameKind::Open, .. } | Step::Damage { .. }) => {}
@@ -99,8 +125,10 @@ impl JournalFeed {
             if let (Some(reader), Some(place)) = (&mut self.current, self.places.pop()) {
                 reader.seek(place);
                 let path = reader.path.clone();
+                let ordinal = reader.header.ordinal;
                 if let Step::Frame { payload, .. } = reader.next().map_err(|cause| AuditError::Io { path, cause })? {
                     line.extend_from_slice(payload);
+                    self.given = Some((ordinal, place));
                     return Ok(true);
                 }
                 continue;
@@ -118,6 +146,11 @@ impl JournalFeed {
                     Step::Torn { .. } | Step::End => break,
                 }
             }
+            if let Spot::At((ordinal, last)) | Spot::After((ordinal, last)) = self.from
+                && ordinal == reader.header.ordinal
+            {
+                self.places.retain(|at| *at <= last);
+            }
             reader.read_backwards();
         }
     }
@@ -128,7 +161,10 @@ impl JournalFeed {
             self.waiting = segments(&self.folder)?.into_iter().filter(|(ordinal, _)| *ordinal > self.ordinal).collect();
         }
         while let Some((ordinal, path)) = self.waiting.pop_front() {
-            if let Some(reader) = SegmentReader::open_begun(&path)? {
+            if let Some(mut reader) = SegmentReader::open_begun(&path)? {
+                if self.order == Order::OldestFirst {
+                    go_to(&mut reader, self.from)?;
+                }
                 self.ordinal = ordinal;
                 self.current = Some(reader);
                 return Ok(true);
@@ -136,6 +172,19 @@ impl JournalFeed {
         }
         Ok(false)
     }
+}
+
+/// Goes to where this segment is to be read from, if the position is in it.
+fn go_to(reader: &mut SegmentReader, from: Spot) -> Result<(), AuditError> {
+    let (Spot::At((ordinal, at)) | Spot::After((ordinal, at))) = from else { return Ok(()) };
+    if ordinal == reader.header.ordinal {
+        reader.seek(at);
+        if matches!(from, Spot::After(_)) {
+            let path = reader.path.clone();
+            reader.next().map(drop).map_err(|cause| AuditError::Io { path, cause })?;
+        }
+    }
+    Ok(())
 }
 
 /// Drops the segments at the front whose every record began before `since_ms`: the one after them was begun before it.

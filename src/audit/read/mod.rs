@@ -3,9 +3,11 @@
 pub(super) mod feed;
 mod filter;
 pub(super) mod journal;
+mod position;
 pub(super) mod stream;
 
 pub use filter::{Filter, Order, Page};
+pub use position::{NoPosition, Position};
 
 use std::{
     collections::VecDeque,
@@ -81,7 +83,23 @@ pub async fn read(
     page: Page,
     each: &mut (dyn FnMut(Line<'_>) -> ControlFlow<()> + Send),
 ) -> Result<(), AuditError> {
-    let mut feed = Feed::open(source, page.order, filter.since.map(|since| since.as_millisecond())).await?;
+    read_from(source, filter, page, None, each).await.map(drop)
+}
+
+/// The same, going on where another reading in that order has stopped. Gives where `each` had enough: the record that
+/// it had last comes first the next time.
+///
+/// # Errors
+/// When the source cannot be read, or `from` is a position in another.
+pub async fn read_from(
+    source: &LogSource,
+    filter: &Filter,
+    page: Page,
+    from: Option<&Position>,
+    each: &mut (dyn FnMut(Line<'_>) -> ControlFlow<()> + Send),
+) -> Result<Option<Position>, AuditError> {
+    let since = filter.since.map(|since| since.as_millisecond());
+    let mut feed = Feed::open_at(source, page.order, since, from).await?;
     let mut left = page.limit.unwrap_or(u64::MAX);
     let mut line = Vec::new();
     let mut turns = 0u32;
@@ -97,13 +115,13 @@ pub async fn read(
         if filter.takes(&record) {
             left -= 1;
             if each(Line { raw, record: &record }).is_break() {
-                return Ok(());
+                return Ok(Position::new(source, feed.spots()));
             }
         }
     }
     match source {
         LogSource::File(path) if lines && !records => Err(AuditError::NoLog { path: path.clone() }),
-        _ => Ok(()),
+        _ => Ok(None),
     }
 }
 

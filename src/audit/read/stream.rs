@@ -5,7 +5,10 @@ use std::{collections::VecDeque, sync::Arc};
 use redis::Value;
 use tokio::sync::Mutex;
 
-use super::Order;
+use super::{
+    Order,
+    position::{Place, Spot},
+};
 use crate::{
     audit::{
         error::AuditError,
@@ -37,8 +40,12 @@ pub(in crate::audit) struct StreamFeed {
     pub(in crate::audit) keys: Keys,
     order: Order,
     page: usize,
-    /// The last entry that was fetched, or where to begin.
-    last: Option<String>,
+    /// Where the next page begins, as Redis is asked for it.
+    next: Option<String>,
+    /// All was given before this began.
+    ended: bool,
+    /// The last entry that was given; where this was to begin, while there was none.
+    spot: Spot,
     since: Option<String>,
     held: VecDeque<StreamEntry>,
 }
@@ -56,15 +63,35 @@ impl StreamFeed {
             } else {
                 link.clone()
             };
-            feeds.push(Self { link, keys, order, page, last: None, since: since.clone(), held: VecDeque::new() });
+            let (next, ended, spot) = (None, false, Spot::Start);
+            feeds.push(Self { link, keys, order, page, next, ended, spot, since: since.clone(), held: VecDeque::new() });
         }
         Ok(feeds)
+    }
+
+    /// Begins there. Before anything is asked for.
+    pub(super) fn begin(&mut self, from: Spot) {
+        self.spot = from;
+        match from {
+            Spot::Start => {}
+            Spot::At((ms, number)) => self.next = Some(format!("{ms}-{number}")),
+            Spot::After((ms, number)) => self.next = Some(format!("({ms}-{number}")),
+            Spot::End => self.ended = true,
+        }
+    }
+
+    /// Where the last line stands.
+    pub(super) fn spot(&self) -> Spot {
+        self.spot
     }
 
     pub(super) async fn next(&mut self, line: &mut Vec<u8>) -> Result<bool, AuditError> {
         while let Some(entry) = self.next_entry().await? {
             if let Some(record) = entry.record {
                 line.extend_from_slice(&record);
+                if let Some(place) = place(&entry.id) {
+                    self.spot = Spot::At(place);
+                }
                 return Ok(true);
             }
         }
@@ -80,26 +107,32 @@ impl StreamFeed {
     }
 
     async fn fetch(&mut self) -> Result<(), AuditError> {
+        if self.ended {
+            return Ok(());
+        }
         let since = self.since.as_deref();
         let mut command = match self.order {
             Order::OldestFirst => redis::cmd("XRANGE"),
             Order::NewestFirst => redis::cmd("XREVRANGE"),
         };
         command.arg(&self.keys.stream);
-        match (self.order, &self.last) {
-            (Order::OldestFirst, Some(last)) => command.arg(format!("({last}")).arg("+"),
-            (Order::OldestFirst, None) => command.arg(since.unwrap_or("-")).arg("+"),
-            (Order::NewestFirst, Some(last)) => command.arg(format!("({last}")).arg(since.unwrap_or("-")),
-            (Order::NewestFirst, None) => command.arg("+").arg(since.unwrap_or("-")),
+        match (self.order, self.next.as_deref()) {
+            (Order::OldestFirst, next) => command.arg(next.or(since).unwrap_or("-")).arg("+"),
+            (Order::NewestFirst, next) => command.arg(next.unwrap_or("+")).arg(since.unwrap_or("-")),
         };
         command.arg("COUNT").arg(self.page);
         let reply: Value = self.link.lock().await.ask(&command).await.map_err(|error| AuditError::Stream { why: error.to_string() })?;
         self.held = entries(reply);
         if let Some(entry) = self.held.back() {
-            self.last = Some(entry.id.clone());
+            self.next = Some(format!("({}", entry.id));
         }
         Ok(())
     }
+}
+
+fn place(id: &str) -> Option<Place> {
+    let (ms, number) = id.split_once('-')?;
+    Some((ms.parse().ok()?, number.parse().ok()?))
 }
 
 /// The entries of a reply to `XRANGE`; what has not that shape is left out.
