@@ -1,6 +1,13 @@
 //! The socket, TLS, and the life of a connection.
 
-use std::{io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::Router;
 use hyper::{server::conn::http1, service::service_fn};
@@ -9,9 +16,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, UnixListener},
     sync::Semaphore,
+    time::Sleep,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,7 +29,7 @@ use crate::proxy::{server::Listening, tls::ServerTls};
 
 /// Connections at once: admins, scrapers and probes, not integrations.
 const CONNECTIONS: usize = 256;
-/// For a TLS handshake, and for a request head to arrive.
+/// For a TLS handshake, for a request head to arrive, and for the peer to take some of an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For a request to arrive whole and be answered; beyond it, the connection closes.
 const LONGEST: Duration = Duration::from_secs(120);
@@ -143,14 +151,55 @@ impl Serving {
             let answer = hyper::service::Service::call(&router, request);
             async move { tokio::time::timeout(LONGEST, answer).await.map_err(io::Error::other)?.map_err(io::Error::other) }
         });
-        let connection =
-            http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(PATIENCE).serve_connection(TokioIo::new(stream), service);
+        let io = TokioIo::new(Impatient { stream, stalled: None });
+        let connection = http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(PATIENCE).serve_connection(io, service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             _ = connection.as_mut() => return,
             () = self.stop.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         let _ = connection.await;
+    }
+}
+
+/// A stream whose peer has so long to take what is written: who asks and reads nothing would hold a place for ever.
+struct Impatient<S> {
+    stream: S,
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Impatient<S> {
+    /// What came of writing; an error where the peer has taken nothing for too long.
+    fn judge<T>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if wrote.is_ready() {
+            self.stalled = None;
+            return wrote;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
+        stalled.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.judge(cx, wrote)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        self.judge(cx, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let ended = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.judge(cx, ended)
     }
 }
 

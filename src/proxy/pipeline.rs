@@ -49,6 +49,9 @@ use crate::{
     policy::{Denial, Grant, Reason, Verdict},
 };
 
+/// Stands for the answer that a caller did not wait for; no class of statuses has it.
+const NO_STATUS: u16 = 0;
+
 /// Serves one request, whatever it is.
 pub async fn serve(worker: &Worker, exchange: &Exchange, mut request: Request<Incoming>) -> Response<Body> {
     let began = Instant::now();
@@ -69,6 +72,7 @@ pub async fn serve(worker: &Worker, exchange: &Exchange, mut request: Request<In
         began,
         left: Cell::new(None),
         outcome: Cell::default(),
+        counted: Cell::new(false),
         span: RefCell::default(),
     };
     let mut response = match way.walk(parts, body, upgrade).await {
@@ -86,7 +90,7 @@ pub async fn serve(worker: &Worker, exchange: &Exchange, mut request: Request<In
     if let Some(left) = way.left.get() {
         left.sign(response.headers_mut());
     }
-    worker.tally.request(way.outcome.get(), response.status().as_u16(), || began.elapsed());
+    way.count(response.status().as_u16());
     response
 }
 
@@ -111,6 +115,8 @@ pub(super) struct Way<'w> {
     left: Cell<Option<Left>>,
     /// What it came to, for the metrics.
     outcome: Cell<Outcome>,
+    /// Whether the metrics have it.
+    counted: Cell<bool>,
     /// Its span, where spans are exported; the answer's body takes it along.
     span: RefCell<Option<Box<Recording>>>,
 }
@@ -126,7 +132,21 @@ pub(super) struct Known<'k> {
     pub(super) share: Option<&'k str>,
 }
 
+/// Whoever gave up waiting is counted, too: a service that hangs shows in callers that leave.
+impl Drop for Way<'_> {
+    fn drop(&mut self) {
+        if !self.counted.get() {
+            self.count(NO_STATUS);
+        }
+    }
+}
+
 impl Way<'_> {
+    fn count(&self, status: u16) {
+        self.counted.set(true);
+        self.worker.tally.request(self.outcome.get(), status, || self.began.elapsed());
+    }
+
     async fn walk(&self, mut parts: Parts, body: Incoming, upgrade: Option<Upgrade>) -> Result<Response<Body>, Problem> {
         let rules = self.rules;
         let (method, uri, mut headers) = (parts.method, parts.uri, std::mem::take(&mut parts.headers));
@@ -168,6 +188,10 @@ impl Way<'_> {
             Some(pointers) => {
                 subject::readable(&headers).map_err(|problem| self.refused(&head, &known, problem))?;
                 let bytes = Box::pin(self.read_body(body)).await.map_err(|problem| self.refused(&head, &known, problem))?;
+                // A body may take a minute to arrive, and what held at its head need not hold any more.
+                if let Some(problem) = Box::pin(self.overtaken(&head, &known, &presented)).await {
+                    return Err(problem);
+                }
                 let named = subject::from_body(named, &bytes, pointers.iter()).map_err(|problem| self.refused(&head, &known, problem))?;
                 (named, Unconsumed::Bytes(bytes))
             }
@@ -268,6 +292,18 @@ impl Way<'_> {
             Ok(()) => code.into(),
             Err(wait) => Problem::from(Code::RateLimited).retry_after(wait.0.as_secs() + 1),
         }
+    }
+
+    /// Why a request whose body took its time may not go on: its key, or the rules, are not what they were.
+    async fn overtaken(&self, head: &Head<'_>, known: &Known<'_>, presented: &Presented) -> Option<Problem> {
+        if let Err(problem) = self.sign_in(head, presented).await {
+            return Some(problem);
+        }
+        if std::sync::Arc::ptr_eq(self.rules, &self.worker.rules()) {
+            return None;
+        }
+        let problem = Problem::because(Code::Draining, "The rules were edited while the body arrived; it was not sent.");
+        Some(self.refused(head, known, problem.retry_after(1)))
     }
 
     /// Step 5.
@@ -564,10 +600,23 @@ fn media_type(headers: &HeaderMap) -> &[u8] {
     value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
 }
 
-/// Whether an answer goes on until somebody ends it: server-sent events (HTML §9.2), and pictures that replace each other.
+/// What goes on until somebody ends it: server-sent events (HTML §9.2), pictures that replace each other, and JSON one
+/// after the other (RFC 7464 for the sequence).
+const ENDLESS: [&str; 8] = [
+    "text/event-stream",
+    "multipart/x-mixed-replace",
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+    "application/json-seq",
+    "application/stream+json",
+];
+
+/// Whether an answer goes on until somebody ends it.
 fn is_endless(headers: &HeaderMap) -> bool {
     let media = media_type(headers);
-    media.eq_ignore_ascii_case(b"text/event-stream") || media.eq_ignore_ascii_case(b"multipart/x-mixed-replace")
+    ENDLESS.iter().any(|endless| media.eq_ignore_ascii_case(endless.as_bytes()))
 }
 
 /// Whether the body calls itself JSON (RFC 6839 §3.1 for `+json`).

@@ -99,11 +99,11 @@ pub(super) enum Place {
 
 /// Where the journal ends.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct End {
-    pub(super) segment: u64,
-    pub(super) at: u64,
-    pub(super) written: u64,
-    pub(super) seq: u64,
+pub(in crate::audit) struct End {
+    pub(in crate::audit) segment: u64,
+    pub(in crate::audit) at: u64,
+    pub(in crate::audit) written: u64,
+    pub(in crate::audit) seq: u64,
 }
 
 impl Journal {

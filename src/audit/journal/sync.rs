@@ -109,6 +109,11 @@ impl Journal {
         while let Some(mapped) = pending.first() {
             if let Err(error) = mapped.sync() {
                 if !afresh {
+                    // The one that is written to comes back by itself.
+                    pending.pop();
+                    let mut tail = self.tail();
+                    pending.append(&mut tail.unsynced);
+                    tail.unsynced = pending;
                     return Err(error);
                 }
                 tracing::error!(%error, segment = mapped.ordinal, "an audit segment may not be whole on its disk");

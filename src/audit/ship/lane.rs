@@ -19,7 +19,7 @@ use crate::{
         error::AuditError,
         event::Event,
         journal::{
-            FrameKind, Journal, folder,
+            End, FrameKind, Journal, folder,
             scan::{SegmentReader, Step},
         },
         mark::{self, Mark},
@@ -140,7 +140,7 @@ impl Lane {
             self.unsure = true;
         }
         match &mut self.place {
-            Some(place) => self.batch.fill(&mut place.reader, &self.folder, self.journal.as_deref()),
+            Some(place) => self.batch.fill(&mut place.reader, &self.folder, self.journal.as_deref().map(Journal::end)),
             None => Ok(()),
         }
     }
@@ -163,8 +163,14 @@ impl Lane {
         Some(Cursor::parse(&place.cursor).map_or(0, |cursor| cursor.seq))
     }
 
-    /// Ships one batch, if there is one. `say` hears what has to stand in the log.
-    pub(in crate::audit) async fn step(&mut self, link: &mut Link, say: &mut (dyn FnMut(Event) + Send)) -> Result<Moved, Stuck> {
+    /// Ships one batch of what stands before `end`, if there is one; of all there is where no end is known. `say` hears what
+    /// has to stand in the log.
+    pub(in crate::audit) async fn step(
+        &mut self,
+        link: &mut Link,
+        end: Option<End>,
+        say: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<Moved, Stuck> {
         if self.place.is_none() || self.unsure {
             self.find_place(link, say).await?;
         }
@@ -174,7 +180,7 @@ impl Lane {
             journal.shipping_from.store(segment, std::sync::atomic::Ordering::Release);
         }
         if self.batch.ends.is_empty() {
-            self.batch.fill(&mut place.reader, &self.folder, self.journal.as_deref())?;
+            self.batch.fill(&mut place.reader, &self.folder, end)?;
         }
         let Some(last) = self.batch.last.clone() else {
             if let Some(journal) = &self.journal {
@@ -370,10 +376,9 @@ impl Batch {
         begins.zip(self.ends.iter().copied()).map(|(begin, end)| self.bytes.get(begin..end).unwrap_or_default())
     }
 
-    /// Takes records that follow each other by number.
-    fn fill(&mut self, reader: &mut SegmentReader, folder: &std::path::Path, journal: Option<&Journal>) -> Result<(), AuditError> {
+    /// Takes records that follow each other by number, up to `end` where it is known.
+    fn fill(&mut self, reader: &mut SegmentReader, folder: &std::path::Path, end: Option<End>) -> Result<(), AuditError> {
         let io = |cause| AuditError::Io { path: folder.to_owned(), cause };
-        let end = journal.map(Journal::end);
         let mut looked_again = false;
         while !self.is_full() {
             let is_current = end.is_some_and(|end| end.segment == reader.header.ordinal);
@@ -403,7 +408,7 @@ impl Batch {
                 Step::Torn { .. } | Step::End => {
                     let Some(next) = (if is_current { None } else { following(folder, reader.header.ordinal)? }) else { return Ok(()) };
                     // Another process may have written here once more before it went there.
-                    if journal.is_none() && !std::mem::replace(&mut looked_again, true) {
+                    if end.is_none() && !std::mem::replace(&mut looked_again, true) {
                         continue;
                     }
                     looked_again = false;

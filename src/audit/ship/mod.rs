@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use super::{
     error::AuditError,
     event::Event,
-    journal::{Syncer, folder},
+    journal::{End, Syncer, folder},
     stats::ShippingStats,
     stream::{Cursor, Keys, Link},
     writer::Inner,
@@ -211,12 +211,16 @@ async fn connected(
     let attempt = tokio::time::timeout(ATTEMPT, Link::connect(&work.stream)).await;
     let mut link = attempt.map_err(|_| "no connection in time".to_owned())?.map_err(|error| error.to_string())?;
     loop {
-        if let Some(syncer) = syncer {
+        let end = inner.journal.end();
+        if let Some(syncer) = syncer
+            && syncer.wait(end.written).await.is_err()
+        {
             // What a power cut could take back must not be in the stream already.
-            let _ = syncer.wait(inner.journal.end().written).await;
+            shared.rest(LOOK).await;
+            continue;
         }
         let finishing = shared.finish.load(Ordering::Acquire);
-        let moved = work.step(&mut link, inner).await;
+        let moved = work.step(&mut link, inner, end).await;
         shared.waits_since(work.own.oldest_waiting());
         shared.conflicts.store(work.own.conflicts(), Ordering::Relaxed);
         if let Some(seq) = work.own.shipped_to() {
@@ -246,9 +250,10 @@ async fn connected(
 }
 
 impl Work {
-    async fn step(&mut self, link: &mut Link, inner: &Arc<Inner>) -> Result<Moved, String> {
+    /// Ships what stands before `end` in the own journal, and what operators have left.
+    async fn step(&mut self, link: &mut Link, inner: &Arc<Inner>, end: End) -> Result<Moved, String> {
         let mut say = |event| inner.event(event);
-        let moved = self.own.step(link, &mut say).await.map_err(|stuck| stuck.to_string())?;
+        let moved = self.own.step(link, Some(end), &mut say).await.map_err(|stuck| stuck.to_string())?;
         if moved != Moved::UpToDate || self.looked.is_some_and(|at| at.elapsed() < LOOK_OPERATORS) {
             return Ok(moved);
         }
@@ -257,7 +262,7 @@ impl Work {
             self.operators = Some(Lane::new(self.operators_folder.clone(), self.operators_name.clone(), &self.stream, None));
         }
         let Some(operators) = &mut self.operators else { return Ok(moved) };
-        match operators.step(link, &mut say).await.map_err(|stuck| stuck.to_string())? {
+        match operators.step(link, None, &mut say).await.map_err(|stuck| stuck.to_string())? {
             Moved::Shipped(count) => {
                 self.looked = None;
                 Ok(Moved::Shipped(count))
@@ -344,7 +349,7 @@ pub(super) async fn ship_out(stream: &settings::Stream, mut lane: Lane, patience
         let mut link = Link::connect(stream).await?;
         let mut say = |event: Event| tracing::warn!(?event, "shipping the operators' journal");
         loop {
-            match lane.step(&mut link, &mut say).await {
+            match lane.step(&mut link, None, &mut say).await {
                 Ok(Moved::Shipped(_)) => {}
                 Ok(Moved::UpToDate) => return Ok(()),
                 Err(stuck) => return Err(AuditError::Stream { why: stuck.to_string() }),

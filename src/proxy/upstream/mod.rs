@@ -220,7 +220,9 @@ impl Upstream {
                 if let Some(link) = pool.join(now) {
                     return Ok((link, Freshness::Cold));
                 }
-                let _one = pool.connecting.lock().await;
+                // Whoever comes while one connection is being made waits for it no longer than for one of its own.
+                deadline.arm(bounds.at_most(bounds.timeouts.connect.0));
+                let Some(_one) = deadline.bound(pool.connecting.lock()).await else { return Err(UpstreamError::ConnectTimeout) };
                 if let Some(link) = pool.join(now) {
                     return Ok((link, Freshness::Cold));
                 }

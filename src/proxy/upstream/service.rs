@@ -202,11 +202,14 @@ impl Service {
 
     /// Takes note of a connection that stands.
     pub(super) fn connected(&self, index: usize) {
-        if let Some(address) = self.addresses.get(index)
-            && address.state.failures.load(Relaxed) > 0
-            && address.state.failures.swap(0, Relaxed) >= FAILURES
-        {
-            address.state.shut_until.store(0, Relaxed);
+        let Some(address) = self.addresses.get(index) else { return };
+        let State { failures, shut_until, .. } = &address.state;
+        // Another thread may be shutting the address on account of failures before this: the next success opens it again.
+        let (failed, shut) = (failures.load(Relaxed) > 0, shut_until.load(Relaxed) > 0);
+        if failed {
+            failures.store(0, Relaxed);
+        }
+        if shut && shut_until.swap(0, Relaxed) > 0 {
             tracing::info!(address = %address, "the service can be reached again");
         }
     }

@@ -13,12 +13,19 @@ for _, grow in ipairs(change.grow) do
   local _, count = string.gsub(redis.call('HGET', directory, grow[1]) or '', '%S+', '')
   if count >= grow[3] then return {'full', grow[1]} end
 end
--- Telling comes first: it is what a server may refuse us, and nothing has been changed yet. Nobody reads in between.
-local version = string.format('%.0f', (tonumber(redis.call('HGET', directory, 'version')) or 0) + 1)
-for _, message in ipairs(change.tell) do
-  redis.call('PUBLISH', change.channel, version .. ' ' .. message)
-end
+-- The first write is what a server without memory, or one that is a replica by now, refuses; telling is what an ACL may
+-- refuse. Either leaves all as it was, and nobody reads in between. What nobody is told of makes no new version: it is
+-- nothing that a sidecar remembers.
+local before = redis.call('HGET', directory, 'version')
+local version = string.format('%.0f', (tonumber(before) or 0) + (#change.tell > 0 and 1 or 0))
 redis.call('HSET', directory, 'format', change.format, 'version', version)
+for _, message in ipairs(change.tell) do
+  local told = redis.pcall('PUBLISH', change.channel, version .. ' ' .. message)
+  if type(told) == 'table' and told.err then
+    if before then redis.call('HSET', directory, 'version', before) else redis.call('HDEL', directory, 'format', 'version') end
+    return told
+  end
+end
 for _, set in ipairs(change.set) do redis.call('HSET', directory, set[1], set[2]) end
 for _, field in ipairs(change.del) do redis.call('HDEL', directory, field) end
 for _, grow in ipairs(change.grow) do
