@@ -297,6 +297,24 @@ fn promtool_finds_nothing_wrong_with_metrics_and_alerts() {
     promtool(&["test", "rules", rules.to_str().unwrap()], b"");
 }
 
+#[test]
+fn callers_who_gave_up_are_counted() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream);
+    upstream.next(Reply::status(200).after(Duration::from_secs(5)));
+    let mut caller = Connection::open(sidecar.address());
+    caller.send(Call::get("/dataset/2/Ac1/Vendors/list").with(sidecar.key("reporting")).bytes());
+    eventually("the request is under way", || (upstream.arrived() > 0 || !upstream.seen().is_empty()).then_some(()));
+    drop(caller);
+    eventually("it is counted", || {
+        let page = String::from_utf8(Call::get("/metrics").send(sidecar.admin()).body).unwrap();
+        let gone = |line: &str| {
+            line.starts_with("vicar_requests_total{decision=\"allow\",reason=\"shared\"") && line.ends_with("status=\"other\"} 1")
+        };
+        page.lines().any(gone).then_some(())
+    });
+}
+
 fn deploy(file: &str) -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/deploy").join(file)
 }

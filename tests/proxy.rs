@@ -666,6 +666,49 @@ fn a_key_that_may_gives_itself_a_new_secret_and_both_work_for_a_while() {
     assert!(upstream.seen().iter().all(|seen| !seen.target.starts_with("/.vicar")));
 }
 
+// ===== what changes while a request arrives =====
+
+#[test]
+fn what_ends_while_a_body_arrives_does_not_reach_the_service() {
+    let upstream = Upstream::start();
+    let sidecar = behind(&upstream);
+    let body = json!({"_created_by": {"Email": "zoe@acme.example"}}).to_string();
+    let begun = |key: &Key| {
+        let mut connection = Connection::open(sidecar.address());
+        let head = format!(
+            "POST /process/Purchase HTTP/1.1\r\nHost: x\r\nX-Access-Key-Id: {}\r\nX-Access-Key-Secret: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            key.id,
+            key.secret,
+            body.len()
+        );
+        connection.send(head).send(&body.as_bytes()[..10]);
+        connection
+    };
+    // Nothing outside tells that a head has been read; were it read later, these would be refused at the head.
+    let heads_are_read = || std::thread::sleep(std::time::Duration::from_millis(200));
+    let key = sidecar.new_key("app", &["--name", "doomed"]);
+    let (mut revoked, mut whole) = (begun(&key), begun(sidecar.app()));
+    heads_are_read();
+    sidecar.vicar(&["key", "delete", &key.id, "--yes"]).succeeded();
+    eventually("the key is dead", || (sidecar.send(&order(&key)).status == 401).then_some(()));
+    revoked.send(&body.as_bytes()[10..]);
+    revoked.answer().expect(401, "credentials-invalid");
+    upstream.saw_nothing();
+    whole.send(&body.as_bytes()[10..]);
+    whole.answer().expect_status(200);
+    upstream.forget();
+
+    let mut overtaken = begun(sidecar.app());
+    heads_are_read();
+    sidecar.write_policy(&POLICY.replace("actions: [create]\n", "actions: [create, read]\n"));
+    eventually("the edit is in force", || sidecar.log().contains("an edit is in force").then_some(()));
+    overtaken.send(&body.as_bytes()[10..]);
+    let answer = overtaken.answer();
+    answer.expect(503, "draining");
+    assert!(answer.json()["detail"].as_str().unwrap().contains("rules were edited"), "{:?}", answer.json());
+    upstream.saw_nothing();
+}
+
 // ===== observing =====
 
 #[test]
@@ -694,6 +737,7 @@ fn while_observing_the_policy_refuses_nothing_and_records_everything() {
     sidecar.send(&Call::get("/user")).expect(401, "credentials-missing");
     sidecar.send(&Call::get("/x/../y").with(sidecar.app())).expect(400, "ambiguous-request");
     sidecar.send(&order(sidecar.app()).on_behalf_of("a,b")).expect(400, "subject-malformed");
+    assert!(sidecar.log().contains("observes only"), "{}", sidecar.log());
     sidecar
         .send(&Call::post("/nowhere").with(sidecar.app()).header("Content-Type", "text/html").body("x"))
         .expect(415, "unsupported-media-type");

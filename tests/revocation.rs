@@ -13,10 +13,10 @@ use support::{
 };
 use vicar::{
     directory::{
-        self, AccountChange, Created, Directory, DirectoryCache, DirectoryError, Expiry, Health, KeyChange, NewKey, Presented, RotatedBy,
-        sign_in,
+        self, AccountChange, Created, Directory, DirectoryCache, DirectoryError, Expiry, Health, KeyChange, NewAdmin, NewKey, Presented,
+        RotatedBy, sign_in,
     },
-    identity::{KeyId, Secret, Status},
+    identity::{KeyId, Role, Secret, Status},
     settings::{DirectoryBackend, Limits, Span},
 };
 
@@ -511,6 +511,50 @@ fn records_that_are_none_are_errors_of_those_who_need_them_alone() {
         let error = directory.create_key(new("app"), Timestamp::now()).await.unwrap_err();
         assert!(matches!(error, DirectoryError::Foreign { .. }), "{error}");
         assert_eq!(redis.command(&["GET", "vicar:directory"]), "$6\r\ntheirs\r\n", "it was written over");
+    });
+}
+
+#[test]
+fn what_redis_does_not_take_is_not_told_and_admins_concern_no_sidecar() {
+    block_on(async {
+        let redis = Redis::start();
+        let (directory, cache) = sidecar(&at(&redis.url())).await;
+        let operator = open(&at(&redis.url())).await;
+        account(&operator, "app").await;
+        let created = key(&operator, "app").await;
+        eventually("it is known", async || answer(&cache, &pair(&created)).await == "let in").await;
+        let before = cache.stats();
+        let quiet = async |what: &str| {
+            for _ in 0..3 {
+                assert_eq!(answer(&cache, &pair(&created)).await, "let in", "{what}");
+                let vouched = cache.stats().vouched;
+                eventually("it is vouched for", async || cache.stats().vouched < vouched).await;
+            }
+            let now = cache.stats();
+            assert!(now.connected && (now.resyncs, now.changes) == (before.resyncs, before.changes), "{what}: {now:?}");
+        };
+        let zoe =
+            NewAdmin { id: "zoe".parse().unwrap(), name: "Zoe".into(), role: Role::Auditor, accounts: Vec::new(), expires: Expiry::Never };
+        let made = operator.create_admin(zoe, Timestamp::now()).await.unwrap();
+        quiet("an admin is made").await;
+        operator.revoke_admin(&made.admin.id).await.unwrap();
+        quiet("an admin is revoked").await;
+
+        let rename = || operator.change_key(created.key.id, KeyChange { name: Some("other".into()), ..KeyChange::default() }, None);
+        let version = || redis.command(&["HGET", "vicar:directory", "version"]);
+        let was = version();
+        redis.command(&["CONFIG", "SET", "maxmemory", "1"]);
+        rename().await.unwrap_err();
+        quiet("Redis has no memory").await;
+        redis.command(&["CONFIG", "SET", "maxmemory", "0"]);
+        redis.command(&["ACL", "SETUSER", "default", "-publish"]);
+        rename().await.unwrap_err();
+        quiet("Redis does not let it be told").await;
+        assert_eq!(version(), was);
+        redis.command(&["ACL", "SETUSER", "default", "+publish"]);
+        rename().await.unwrap();
+        assert_ne!(version(), was);
+        assert_eq!(directory.key(created.key.id).await.unwrap().unwrap().name, "other");
     });
 }
 

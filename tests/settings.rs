@@ -60,6 +60,19 @@ fn refused(folder: &Folder, name: &str) {
     insta::with_settings!({omit_expression => true}, { insta::assert_snapshot!(name, folder.complaints(&Overrides::default())) });
 }
 
+#[test]
+fn a_log_level_that_is_none_is_no_target_either() {
+    for (level, advice) in
+        [("wran", "did you mean `warn`?"), ("vicar=infoo", "did you mean `info`?"), ("vicar", "write off, error"), ("", "write off")]
+    {
+        let said = least_and(&format!("log: {{level: \"{level}\"}}\n")).complaints(&Overrides::default());
+        assert!(said.contains("is no level") && said.contains(advice), "{said}");
+    }
+    for level in ["off", "INFO", "vicar=debug,hyper=warn", "warn,vicar::proxy=trace"] {
+        least_and(&format!("log: {{level: \"{level}\"}}\n")).load(&Overrides::default()).unwrap();
+    }
+}
+
 // ===== what holds =====
 
 #[test]

@@ -66,7 +66,8 @@ fn reload(desk: &Desk) -> Value {
         let first = edit.complaints.iter().next().map(|first| format!("{}:{}:{}: {}", first.file, first.line, first.column, first.message));
         json!({"time": written(edit.at), "mistakes": edit.complaints.len(), "first": first})
     });
-    json!({"taken": reloads.taken, "refused": reloads.refused, "last_error": refused})
+    let next_start = &desk.status.in_force().next_start;
+    json!({"taken": reloads.taken, "refused": reloads.refused, "last_error": refused, "at_next_start": next_start})
 }
 
 fn directory(stats: &CacheStats) -> Value {

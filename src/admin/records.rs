@@ -153,7 +153,8 @@ impl RecordQuery {
             account: text(&self.account),
             accounts: permitted.only().unwrap_or_default().iter().map(ToString::to_string).collect(),
             key: text(&self.key),
-            subject: text(&self.subject),
+            // As the log has it.
+            subject: text(&self.subject).map(|subject| if subject.contains('@') { subject.to_ascii_lowercase() } else { subject }),
             resource: text(&self.resource),
             action: text(&self.action),
             decision: word("decision", self.decision.as_ref(), "allow, deny")?,

@@ -30,6 +30,8 @@ pub struct InForce {
     pub policy: Source,
     /// What somebody should look at in them.
     pub warnings: Complaints,
+    /// Sections of the settings whose edit takes effect at the next start.
+    pub next_start: Vec<&'static str>,
     /// Since when they are in force.
     pub since: Timestamp,
 }

@@ -134,6 +134,8 @@ pub(super) fn rotate_key(
     }
     let secret = Secret::random()?;
     let until = SignedDuration::try_from(overlap).ok().and_then(|overlap| now.checked_add(overlap).ok()).ok_or(DirectoryError::Far)?;
+    // With the key both secrets end.
+    let until = old.expires.map_or(until, |end| until.min(end));
     let key = Key {
         hash: secret.hash_for(&old.id),
         previous: (until > now).then_some(PreviousSecret { hash: old.hash, until }),

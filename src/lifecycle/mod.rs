@@ -183,8 +183,13 @@ pub async fn start(loaded: Loaded) -> Result<Running, StartError> {
     let opening = async { Ok(directory::open(&settings.directory, &settings.limits).await) };
     let (documents, backend) = tokio::try_join!(documents_aside(settings.clone(), &mut complaints), opening)?;
     let digest = documents.policy.digest().to_owned();
-    let in_force =
-        InForce { settings: settings.clone(), policy: documents.policy_source, warnings: complaints.clone(), since: Timestamp::now() };
+    let in_force = InForce {
+        settings: settings.clone(),
+        policy: documents.policy_source,
+        warnings: complaints.clone(),
+        next_start: Vec::new(),
+        since: Timestamp::now(),
+    };
     let rules =
         rules(&loaded, documents.catalog, documents.policy, &mut complaints).ok_or_else(|| StartError::Documents(complaints.clone()))?;
 

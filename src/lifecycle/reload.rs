@@ -122,13 +122,19 @@ pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Load
         };
         named.store(Arc::new(files.clone()));
         match read {
-            Ok(Ok(fresh)) => {
+            Ok(Ok(mut fresh)) => {
+                fresh.in_force.next_start = at_next_start(&loaded.settings, &fresh.in_force.settings);
+                if !fresh.in_force.next_start.is_empty() {
+                    let settings = fresh.in_force.next_start.join(", ");
+                    tracing::warn!(settings, "edits of these settings take effect at the next start");
+                }
                 overrides.clone_from(&fresh.loaded.overrides);
                 replaced.held.push(take(&shared, fresh.rules));
                 status.taken(fresh.in_force);
                 refused = None;
             }
             Ok(Err(complaints)) => {
+                let complaints = complaints.errors();
                 if moved || refused.as_ref().is_none_or(|refused| refused.complaints != complaints) {
                     status.refused(Timestamp::now(), &complaints);
                     refuse(&shared, &complaints);
@@ -184,6 +190,22 @@ impl Replaced {
     }
 }
 
+/// Sections of the settings that differ from what this process was started with, and that only a start takes in.
+fn at_next_start(started: &Settings, now: &Settings) -> Vec<&'static str> {
+    /// Of the limits, what each request is bound by anew.
+    const LIVE: [&str; 2] = ["body", "timeouts"];
+    let (started, now) = (started.in_force(), now.in_force());
+    let section = |settings: &serde_json::Value, name: &str| {
+        let mut section = settings.get(name).cloned().unwrap_or_default();
+        if let (true, Some(limits)) = (name == "limits", section.as_object_mut()) {
+            limits.retain(|name, _| !LIVE.contains(&name.as_str()));
+        }
+        section
+    };
+    let sections = ["listen", "directory", "audit", "admin", "limits", "workers", "sidecar", "log"];
+    sections.into_iter().filter(|name| section(&started, name) != section(&now, name)).collect()
+}
+
 /// Waits until nothing has moved for a moment, and says how things then look.
 async fn settled(files: &[PathBuf]) -> Vec<Option<Look>> {
     let mut before = looks(files);
@@ -230,7 +252,8 @@ fn read(path: &Path, overrides: &Overrides) -> Result<Fresh, Complaints> {
     let now = Timestamp::now();
     let documents = super::documents(&loaded.settings, now, &mut complaints).ok_or_else(|| complaints.clone())?;
     let rules = super::rules(&loaded, documents.catalog, documents.policy, &mut complaints).ok_or_else(|| complaints.clone())?;
-    let in_force = InForce { settings: loaded.settings.clone(), policy: documents.policy_source, warnings: complaints, since: now };
+    let (settings, policy) = (loaded.settings.clone(), documents.policy_source);
+    let in_force = InForce { settings, policy, warnings: complaints, next_start: Vec::new(), since: now };
     Ok(Fresh { loaded, rules, in_force })
 }
 
@@ -246,7 +269,8 @@ fn take(shared: &Shared, rules: Rules) -> Arc<Rules> {
         tracing::warn!("{words}");
     }
     let observes = observes.map(|words| format!("; {words}")).unwrap_or_default();
-    shared.audit.record_event(Event::system("reload").detail(format!("policy {old} replaced by {new}{observes}")));
+    let what = if old == new { format!("settings edited, policy {new} as before") } else { format!("policy {old} replaced by {new}") };
+    shared.audit.record_event(Event::system("reload").detail(format!("{what}{observes}")));
     before
 }
 

@@ -330,7 +330,16 @@ impl Way<'_> {
         let allowed = operation.and_then(|operation| operation.endpoint.query.as_deref());
         let Some(name) = query::refused(query, allowed, &self.rules.reserved_query) else { return Ok(()) };
         let name: String = name.chars().take(64).collect();
-        Err(Problem::because(Code::QueryNotAllowed, format!("The query has {name:?}.")))
+        Err(match allowed {
+            Some([]) => {
+                Problem::instead(Code::QueryNotAllowed, format!("The query has {name:?}, and this endpoint takes none: leave it out."))
+            }
+            Some(allowed) => {
+                let takes = allowed.join(", ");
+                Problem::instead(Code::QueryNotAllowed, format!("The query has {name:?}, and this endpoint takes {takes}: leave it out."))
+            }
+            None => Problem::because(Code::QueryNotAllowed, format!("The query has {name:?}.")),
+        })
     }
 
     /// Which body the endpoint takes: its media type, its size.

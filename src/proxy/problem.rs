@@ -91,9 +91,12 @@ impl Code {
             Self::AmbiguousRequest => {
                 ("ambiguous-request", StatusCode::BAD_REQUEST, "Request can be read in two ways", "Send the request in its plainest form.")
             }
-            Self::MethodNotAllowed => {
-                ("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "Method not allowed", "CONNECT and TRACE are not served.")
-            }
+            Self::MethodNotAllowed => (
+                "method-not-allowed",
+                StatusCode::METHOD_NOT_ALLOWED,
+                "Method not allowed",
+                "CONNECT and TRACE are not served: send the request with the method that the API documents.",
+            ),
             Self::UnsupportedMediaType => (
                 "unsupported-media-type",
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -128,19 +131,19 @@ impl Code {
                 "impersonation-not-allowed",
                 StatusCode::FORBIDDEN,
                 "May not act for this user here",
-                "No share lets this service account act for that user on this resource and action.",
+                "No share lets this service account act for that user on this resource and action: ask the operators for one, or name a user whom a share covers.",
             ),
             Self::ImpersonationRequired => (
                 "impersonation-required",
                 StatusCode::FORBIDDEN,
                 "Must act for a user here",
-                "This resource is shared for acting on behalf of users only: name the user to act for.",
+                "This resource is shared for acting on behalf of users only: name the user to act for in the header or field that the operators have set for it.",
             ),
             Self::NeverImpersonate => (
                 "never-impersonate",
                 StatusCode::FORBIDDEN,
                 "Nobody may act for this user",
-                "The policy protects this user from impersonation by any service account.",
+                "The policy protects this user from impersonation by any service account: act for another user, or as the account itself.",
             ),
             Self::SubjectMalformed => {
                 ("subject-malformed", StatusCode::BAD_REQUEST, "User to act for is not one user", "Name exactly one user, once.")
@@ -171,14 +174,14 @@ impl Code {
                 "upstream-unreachable",
                 StatusCode::BAD_GATEWAY,
                 "Service behind cannot be reached",
-                "The service gave no usable answer. Whether it acted on the request is not known.",
+                "The service gave no usable answer. Whether it acted on the request is not known: look before sending it again, and tell the operators if this goes on.",
             ),
             // The same code as the row above: to an integration it is the same trouble, only that nothing has happened.
             Self::UpstreamUnconnected => (
                 "upstream-unreachable",
                 StatusCode::BAD_GATEWAY,
                 "Service behind cannot be reached",
-                "No connection to it could be made, so this request was not sent.",
+                "No connection to it could be made, so this request was not sent: try again, and tell the operators if this goes on.",
             ),
             Self::UpstreamShut => (
                 "upstream-unreachable",
@@ -190,13 +193,13 @@ impl Code {
                 "upstream-timeout",
                 StatusCode::GATEWAY_TIMEOUT,
                 "Service behind did not answer in time",
-                "Whether the service acted on the request is not known.",
+                "Whether the service acted on the request is not known: look before sending it again.",
             ),
             Self::UpstreamSilent => (
                 "upstream-timeout",
                 StatusCode::GATEWAY_TIMEOUT,
                 "Service behind did not answer in time",
-                "No connection to it could be made in time, so this request was not sent.",
+                "No connection to it could be made in time, so this request was not sent: try again, and tell the operators if this goes on.",
             ),
             Self::UpgradeUnavailable => (
                 "upgrade-unavailable",
@@ -237,6 +240,8 @@ pub struct Problem {
     pub code: Code,
     /// What is particular to this request, put before the general advice. Never a secret.
     pub detail: Option<String>,
+    /// Whether the general advice would mislead here, so that the detail stands alone.
+    pub alone: bool,
     /// Seconds after which trying again makes sense.
     pub retry_after: Option<u64>,
     /// Whether the connection may carry another request after this one.
@@ -256,7 +261,7 @@ pub enum Afterwards {
 
 impl From<Code> for Problem {
     fn from(code: Code) -> Self {
-        Self { code, detail: None, retry_after: None, connection: Afterwards::KeepOpen }
+        Self { code, detail: None, alone: false, retry_after: None, connection: Afterwards::KeepOpen }
     }
 }
 
@@ -264,6 +269,11 @@ impl Problem {
     /// With words about this request.
     pub fn because(code: Code, detail: impl Into<String>) -> Self {
         Self { detail: Some(detail.into()), ..code.into() }
+    }
+
+    /// With words about this request in place of the general advice.
+    pub fn instead(code: Code, detail: impl Into<String>) -> Self {
+        Self { alone: true, ..Self::because(code, detail) }
     }
 
     /// A request that could be read in two ways: the connection closes behind it.
@@ -283,6 +293,7 @@ impl Problem {
     pub fn into_response(self, id: &RequestId) -> Response<Body> {
         let facts = self.code.facts();
         let detail = match &self.detail {
+            Some(detail) if self.alone => detail.clone(),
             Some(detail) => format!("{detail} {}", facts.advice),
             None => facts.advice.to_owned(),
         };

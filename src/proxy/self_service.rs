@@ -39,8 +39,8 @@ pub(super) async fn answer(way: &Way<'_>, head: &Head<'_>, caller: &Caller, _per
         _ => return Err(way.refused(head, &known, Code::EndpointUnknown.into())),
     };
     if !way.rules.self_service.contains(&wanted) {
-        let detail = format!("{path} is not switched on here (self_service in the settings).");
-        return Err(way.refused(head, &known, Problem::because(Code::EndpointUnknown, detail)));
+        let detail = format!("{path} is not switched on here: ask the operators for it (self_service in the settings).");
+        return Err(way.refused(head, &known, Problem::instead(Code::EndpointUnknown, detail)));
     }
     if wanted == SelfService::Rotate && !caller.secret_in_force() {
         return Err(way.refused(head, &known, superseded()));
@@ -72,7 +72,7 @@ pub(super) async fn answer(way: &Way<'_>, head: &Head<'_>, caller: &Caller, _per
 
 /// A secret that a rotation has replaced lives until its overlap ends, and cannot make itself another life.
 fn superseded() -> Problem {
-    Problem::because(
+    Problem::instead(
         Code::DeniedByRule,
         "This secret has been replaced by a rotation. Rotate with the one that replaced it, or have an admin rotate the key.",
     )

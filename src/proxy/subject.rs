@@ -68,7 +68,11 @@ pub fn readable(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn parse(raw: &[u8]) -> Result<Subject, Problem> {
-    Subject::parse(raw).map_err(|error| Problem::because(Code::SubjectMalformed, format!("In short: {error}.")))
+    Subject::parse(raw).map_err(|error| {
+        let words = error.to_string();
+        let (first, rest) = words.split_at(words.ceil_char_boundary(1));
+        Problem::instead(Code::SubjectMalformed, format!("{}{rest}.", first.to_uppercase()))
+    })
 }
 
 /// The string at `pointer`, `None` where the body has nothing or `null` there.

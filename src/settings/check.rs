@@ -22,6 +22,21 @@ pub(super) fn all(settings: &Settings, desk: &mut Desk<'_>) {
     headers::check(settings, desk);
     stores::check(settings, desk);
     numbers::check(settings, desk);
+    log_level(settings, desk);
+}
+
+/// A level, or a filter of `target=level`. A word that is neither would be taken for the name of a target, and turn off all
+/// else.
+fn log_level(settings: &Settings, desk: &mut Desk<'_>) {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    for part in settings.log.level.iter().flat_map(|level| level.split(',')) {
+        let (target, level) = part.split_once('=').map_or((None, part), |(target, level)| (Some(target), level));
+        if target == Some("") || !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
+            desk.error(&Way::to("log.level"), format!("`{part}` is no level"))
+                .help("write off, error, warn, info, debug or trace, or a filter such as vicar=debug,hyper=warn")
+                .suggest(level, LEVELS);
+        }
+    }
 }
 
 /// Where complaints are taken: knows where each field stands, in the file or on the command line.

@@ -136,6 +136,13 @@ impl Complaints {
         self.list.iter().any(|c| c.severity == Severity::Error) || self.beyond.as_ref().is_some_and(|beyond| beyond.errors)
     }
 
+    /// What keeps the documents from being taken, without what somebody should only look at.
+    #[must_use]
+    pub fn errors(&self) -> Self {
+        let list = self.list.iter().filter(|c| c.severity == Severity::Error).cloned().collect();
+        Self { list, beyond: self.beyond.clone().filter(|beyond| beyond.errors) }
+    }
+
     /// Whether nothing at all was found.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -149,7 +149,7 @@ fn an_edit_is_taken_however_it_is_written() {
     fs::write(sidecar.folder().join("aside"), &refuses).unwrap();
     fs::rename(sidecar.folder().join("aside"), &file).unwrap();
     status(403);
-    // So that neither time nor size tells: SIGHUP makes it look.
+    // Its time is set back and its size is the same: the time of that change tells, and SIGHUP makes it look at once.
     let same = EDITIONS[0].policy.replace("dataset:*", "dataset:?");
     let (open, shut) = (same.replace('?', "*"), same.replace('?', "1"));
     sidecar.write_policy(&shut);
@@ -165,6 +165,29 @@ fn an_edit_is_taken_however_it_is_written() {
     fs::create_dir(&file).unwrap();
     eventually("it is told", || sidecar.log().contains("policy.yaml").then_some(()));
     status(200);
+}
+
+#[test]
+fn what_only_a_start_takes_in_is_said_and_mistakes_are_told_without_warnings() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::behind(&upstream).start();
+    let ready = || Call::get("/readyz").send(sidecar.admin()).json()["reload"].clone();
+    assert_eq!(ready()["at_next_start"], serde_json::json!([]));
+    let settings = fs::read_to_string(sidecar.folder().join("vicar.yaml")).unwrap();
+    let edited = settings.replace("directory: {file: keys.yaml}", "directory: {file: others.yaml}");
+    sidecar.write("vicar.yaml", &format!("{edited}limits: {{accounts: 3, body: 1KiB}}\n"));
+    eventually("it is said", || (ready()["at_next_start"] == serde_json::json!(["directory", "limits"])).then_some(()));
+    assert!(sidecar.log().contains("take effect at the next start"), "{}", sidecar.log());
+    sidecar.write("vicar.yaml", &format!("{settings}limits: {{body: 1KiB}}\n"));
+    eventually("it is over", || (ready()["at_next_start"] == serde_json::json!([])).then_some(()));
+    // A kind that nothing concerns is a warning, a share of what nothing does is the mistake.
+    let catalog = "version: 1\nkinds: {user: {title: Users}, dataset: {title: Datasets}}\nendpoints:\n  - {request: \"GET /user\", resource: user, action: list}\n";
+    sidecar.write("catalog.yaml", catalog);
+    sidecar.write_policy("version: 1\nservice_accounts: {app: {shares: [{resource: user, actions: [read]}]}}\n");
+    let refused = eventually("it is refused", || {
+        Some(ready()["last_error"].clone()).filter(|refused| refused["first"].as_str().is_some_and(|first| first.contains("policy.yaml:2")))
+    });
+    assert_eq!(refused["mistakes"], 1, "{refused}");
 }
 
 #[test]

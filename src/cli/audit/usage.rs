@@ -57,7 +57,7 @@ pub(super) async fn run(args: UsageArgs, options: &Options) -> Done {
     match options.output {
         Output::Json => say_json(&used)?,
         Output::Table => {
-            let since = used.since.map_or("the log is empty".to_owned(), |since| format!("since {}", minute(since)));
+            let since = used.since.map_or("nothing in the log is like that".to_owned(), |since| format!("since {}", minute(since)));
             say(&format!("{source}, {since}"))?;
             for account in &used.accounts {
                 print(account, now)?;

@@ -84,7 +84,11 @@ pub(super) fn run(args: &ScanArgs, options: &Options) -> Done {
                 tell(&format!("vicar: {}: {}", printable(&unread.file), unread.cause));
             }
             let secrets = found.places.len() as u64;
-            let advice = if secrets > 0 { "; rotate what has been seen by others: vicar key rotate KEY_ID" } else { "" };
+            let advice = if secrets > 0 {
+                "; what others have seen is theirs: vicar key rotate KEY_ID, or for an admin's token vicar admin revoke ID"
+            } else {
+                ""
+            };
             tell(&format!("{} in {}{advice}", count(secrets, "secret"), count(found.files, "file")));
         }
     }

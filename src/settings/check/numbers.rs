@@ -67,7 +67,7 @@ fn sizes(settings: &Settings, desk: &mut Desk<'_>) {
     desk.within("limits.header_bytes", &settings.limits.header_bytes, &Size(1 << 10), &Size(1 << 20));
     desk.within("impersonation.body_limit", &settings.impersonation.body_limit, &Size(1), &Size(64 << 20));
     let journal = &settings.audit.journal;
-    desk.within("audit.journal.segment", &journal.segment, &Size(64 << 10), &Size(1 << 30));
+    desk.within("audit.journal.segment", &journal.segment, &Size(512 << 10), &Size(1 << 30));
     if journal.max_size.0 / 2 < journal.segment.0 {
         desk.error(&Way::to("audit.journal.max_size"), format!("{} has no room for two segments of {}", journal.max_size, journal.segment))
             .help("one segment is written while the one before is shipped: raise audit.journal.max_size, or lower audit.journal.segment");
