@@ -244,6 +244,44 @@ fn a_reader_who_has_seen_enough_is_no_failure() {
 }
 
 #[test]
+fn what_was_taken_from_the_stream_is_missed_and_what_age_has_taken_is_not() {
+    let upstream = Upstream::start();
+    let redis = Redis::start();
+    let sidecar = Sidecar::behind(&upstream).redis(&redis.url()).start();
+    let verified = |from: &[&str], code: i32| {
+        let words = [&["audit", "verify", "--output", "json"], from].concat();
+        sidecar.vicar(&words).exited(code).json()["broken"].to_string()
+    };
+    let shipped = |many: u64| {
+        let call = Call::get("/user/2/Ac1").with(sidecar.app());
+        (0..many).for_each(|_| assert_eq!(sidecar.send(&call).status, 200));
+        eventually("all is shipped", || {
+            let ready = Call::get("/readyz").send(sidecar.admin()).json();
+            (ready["audit"]["shipping"]["backlog_records"] == 0).then_some(())
+        });
+    };
+    shipped(10);
+    verified(&[], 0);
+    // As if it had been older than the stream keeps: only the journal shows that it was not.
+    redis.command(&["XTRIM", "vicar:audit", "MAXLEN", "4"]);
+    verified(&["--from", "stream"], 0);
+    let broken = verified(&[], 1);
+    assert!(broken.contains("its beginning was removed"), "{broken}");
+    // One by one: the server remembers.
+    shipped(2);
+    let entries = redis.command(&["XRANGE", "vicar:audit", "-", "+", "COUNT", "1"]);
+    let first = entries.lines().find(|line| line.contains('-')).unwrap().trim().to_owned();
+    redis.command(&["XDEL", "vicar:audit", &first]);
+    let broken = verified(&["--from", "stream"], 1);
+    assert!(broken.contains("entries were deleted"), "{broken}");
+    // All of it.
+    redis.command(&["DEL", "vicar:audit"]);
+    let broken = verified(&["--from", "stream"], 1);
+    assert!(broken.contains("there is no stream: it was deleted"), "{broken}");
+    assert!(verified(&[], 1).contains("its beginning was removed"));
+}
+
+#[test]
 fn a_careless_redis_for_the_stream_is_warned_of_and_one_that_is_away_leaves_the_journal() {
     let redis = Redis::with(&["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru"]);
     let vicar = Sidecar::behind(&Upstream::start())

@@ -28,6 +28,9 @@ pub struct Verification {
     /// The chains that were met.
     #[serde(skip)]
     pub chains: Vec<ChainSummary>,
+    /// Up to which record each sidecar had shipped before the stream was read.
+    #[serde(skip)]
+    shipped: Vec<(String, u64)>,
 }
 
 /// Most problems that are listed.
@@ -85,6 +88,21 @@ pub async fn verify(
         }
     }
     Ok(chains.conclude())
+}
+
+/// What two verified sources of one log have to say of each other: records that the stream lacks though the journal holds
+/// them, they were shipped, and age cannot have taken them.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub async fn compare(
+    (stream, of_stream): (&LogSource, &Verification),
+    (journal, of_journal): (&LogSource, &Verification),
+) -> Result<Vec<Broken>, AuditError> {
+    match stream {
+        LogSource::Stream(settings) => stream::lacks(settings, of_stream, journal, of_journal).await,
+        LogSource::Journal(_) | LogSource::File(_) => Ok(Vec::new()),
+    }
 }
 
 /// Lets others have a turn, and tells how far it is.

@@ -22,6 +22,7 @@ pub(super) struct Chains<'k> {
     records: u64,
     broken: Vec<Broken>,
     any: bool,
+    shipped: Vec<(String, u64)>,
 }
 
 struct Chain {
@@ -49,7 +50,12 @@ struct Glance<'l> {
 
 impl<'k> Chains<'k> {
     pub(super) fn new(key: Option<&'k CheckpointKey>) -> Self {
-        Self { key, chains: HashMap::new(), order: Vec::new(), records: 0, broken: Vec::new(), any: false }
+        Self { key, chains: HashMap::new(), order: Vec::new(), records: 0, broken: Vec::new(), any: false, shipped: Vec::new() }
+    }
+
+    /// Takes note of how far each sidecar had shipped.
+    pub(super) fn had_shipped(&mut self, shipped: Vec<(String, u64)>) {
+        self.shipped = shipped;
     }
 
     pub(super) fn records(&self) -> u64 {
@@ -202,7 +208,7 @@ impl<'k> Chains<'k> {
         for (seq, name, problem) in unsigned {
             self.complain(Some(seq), &name, problem);
         }
-        Verification { ok: !self.any, records: self.records, broken: self.broken, chains }
+        Verification { ok: !self.any, records: self.records, broken: self.broken, chains, shipped: self.shipped }
     }
 }
 

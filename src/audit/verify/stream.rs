@@ -1,11 +1,16 @@
 //! The stream: its entries, whose fields have to say what their records say, and how far each sidecar had shipped.
 
-use super::{Chains, breathe};
+use std::{collections::HashMap, ops::ControlFlow, time::Duration};
+
+use jiff::Timestamp;
+use redis::{FromRedisValue as _, Value};
+
+use super::{Broken, Chains, Verification, breathe};
 use crate::{
     audit::{
         error::AuditError,
         read::{
-            Order,
+            Filter, LogSource, Order, Page, read,
             stream::{StreamEntry, StreamFeed},
         },
         stream::{Keys, Link, cursors},
@@ -24,15 +29,23 @@ pub(super) async fn verify(
     for keys in Keys::all(settings) {
         reached.extend(cursors(&mut link, &keys).await.map_err(|error| AuditError::Stream { why: error.to_string() })?);
     }
+    chains.had_shipped(reached.iter().map(|(sidecar, cursor)| (sidecar.clone(), cursor.seq)).collect());
     for mut feed in StreamFeed::all(settings, Order::OldestFirst, None).await? {
         while let Some(entry) = feed.next_entry().await? {
             one(&entry, settings, &feed.keys, chains);
             breathe(chains, progress).await;
         }
     }
+    for keys in Keys::all(settings) {
+        deletions(&mut link, &keys, chains).await;
+    }
     for (sidecar, cursor) in reached {
         match chains.last_of(&sidecar) {
-            // All of it may have been trimmed by age.
+            // All of it may have been trimmed by age; that leaves an empty stream behind, and not none.
+            None if cursor.seq > 0 && is_gone(&mut link, &Keys::of(settings, &sidecar)).await => {
+                let problem = format!("{sidecar} had shipped up to record {} and there is no stream: it was deleted", cursor.seq);
+                chains.complain(Some(cursor.seq), &sidecar, problem);
+            }
             None => {}
             Some((last, _)) if last < cursor.seq => {
                 let problem =
@@ -47,6 +60,60 @@ pub(super) async fn verify(
     }
     Ok(())
 }
+
+/// Vicar trims and never deletes. The server notes down what was deleted (Redis 7 and later), where it may be asked.
+async fn deletions(link: &mut Link, keys: &Keys, chains: &mut Chains<'_>) {
+    let told = link.ask::<HashMap<String, Value>>(redis::cmd("XINFO").arg("STREAM").arg(&keys.stream)).await;
+    let latest = told.ok().and_then(|mut told| told.remove("max-deleted-entry-id")).and_then(|id| String::from_redis_value(id).ok());
+    if let Some(id) = latest.filter(|id| id != "0-0") {
+        chains.complain(None, "", format!("entries were deleted from {}, the last of them {id}", keys.stream));
+    }
+}
+
+async fn is_gone(link: &mut Link, keys: &Keys) -> bool {
+    link.ask::<u64>(redis::cmd("EXISTS").arg(&keys.stream)).await.is_ok_and(|there| there == 0)
+}
+
+/// What the journal at hand holds and the stream should: records that were shipped and are younger than the stream keeps
+/// its entries. Taken off the beginning, they would look like what age has taken.
+pub(super) async fn lacks(
+    settings: &settings::Stream,
+    of_stream: &Verification,
+    journal: &LogSource,
+    of_journal: &Verification,
+) -> Result<Vec<Broken>, AuditError> {
+    let mut broken = Vec::new();
+    for chain in &of_journal.chains {
+        let Some((_, shipped)) = of_stream.shipped.iter().find(|(sidecar, _)| *sidecar == chain.sidecar) else { continue };
+        let there = of_stream.chains.iter().find(|other| other.sidecar == chain.sidecar);
+        let last_lacking = there.map_or(*shipped, |there| there.first.saturating_sub(1)).min(*shipped).min(chain.last);
+        if last_lacking < chain.first {
+            continue;
+        }
+        let mut began = None;
+        let filter = Filter { sidecar: Some(chain.sidecar.clone()), ..Filter::default() };
+        read(journal, &filter, Page { order: Order::NewestFirst, limit: None }, &mut |line| {
+            if line.record.seq > last_lacking {
+                return ControlFlow::Continue(());
+            }
+            began = Some(line.record.time);
+            ControlFlow::Break(())
+        })
+        .await?;
+        // An entry is no older than its action.
+        let age = began.map(|began| Timestamp::now().duration_since(began));
+        if age.and_then(|age| Duration::try_from(age).ok()).is_some_and(|age| age + CLOCKS < settings.keep.0) {
+            let problem = format!(
+                "the journal has record {last_lacking}, which was shipped and is younger than audit.stream.keep, and the stream has it not: its beginning was removed"
+            );
+            broken.push(Broken { seq: Some(last_lacking), sidecar: chain.sidecar.clone(), problem });
+        }
+    }
+    Ok(broken)
+}
+
+/// By how much the clocks of a sidecar and of Redis may differ.
+const CLOCKS: Duration = Duration::from_secs(10 * 60);
 
 fn one(entry: &StreamEntry, settings: &settings::Stream, keys: &Keys, chains: &mut Chains<'_>) {
     let Some(record) = &entry.record else {

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::unread;
 use crate::{
-    audit::{AuditError, CheckpointKey, LogSource, Verification, verify},
+    audit::{AuditError, CheckpointKey, LogSource, Verification, compare, verify},
     cli::{
         Done, Failure, Options, Output,
         listing::{Cell, Table},
@@ -36,29 +36,34 @@ pub(super) struct VerifyArgs {
 pub(super) async fn run(args: VerifyArgs, options: &Options) -> Done {
     let loaded = options.settings()?;
     let key = public_key(&args, &loaded)?;
-    let mut found = Verification { ok: true, ..Verification::default() };
-    let (mut looked, mut from) = (Vec::new(), Vec::new());
-    for (source, need) in sources(&args, &loaded)? {
+    let mut sources = sources(&args, &loaded)?;
+    let mut looked: Vec<(LogSource, Verification)> = Vec::new();
+    for (source, need) in sources.drain(..) {
         let progress = Progress::start("verifying");
         let verified = verify(&source, key.as_ref(), &mut |done| progress.at(done)).await;
         drop(progress);
         match (verified, need) {
-            (Ok(one), _) => {
-                looked.push((source.to_string(), one.records));
-                // Journal and stream hold the same records: the log has as many as the fuller of them.
-                found.records = found.records.max(one.records);
-                found.ok &= one.ok;
-                found.broken.extend(one.broken);
-                from.extend(one.chains.iter().map(|_| looked.len() - 1));
-                found.chains.extend(one.chains);
-            }
+            (Ok(one), _) => looked.push((source, one)),
             (Err(AuditError::NoJournal { .. }), Need::IfThere) => {}
             (Err(error), _) => return Err(unread(error)),
         }
     }
+    let mut found = Verification::default();
+    found.ok = true;
+    for (_, one) in &looked {
+        // Journal and stream hold the same records: the log has as many as the fuller of them.
+        found.records = found.records.max(one.records);
+        found.ok &= one.ok;
+        found.broken.extend(one.broken.iter().cloned());
+    }
+    if let [(journal, of_journal), (stream, of_stream)] = looked.as_slice() {
+        let lacking = compare((stream, of_stream), (journal, of_journal)).await.map_err(unread)?;
+        found.ok &= lacking.is_empty();
+        found.broken.extend(lacking);
+    }
     match options.output {
         Output::Json => say_json(&found)?,
-        Output::Table => print(&found, &looked, &from)?,
+        Output::Table => print(&found, &looked)?,
     }
     Ok(ExitCode::from(u8::from(!found.ok)))
 }
@@ -96,17 +101,14 @@ fn public_key(args: &VerifyArgs, loaded: &Loaded) -> Result<Option<CheckpointKey
     }
 }
 
-/// `looked` are the sources and their records, `from` says for each chain which of them it stands in.
-fn print(found: &Verification, looked: &[(String, u64)], from: &[usize]) -> Result<(), Failure> {
+fn print(found: &Verification, looked: &[(LogSource, Verification)]) -> Result<(), Failure> {
     let colours = Colours::of_output();
-    let several = looked.len() > 1;
-    let of = |chain: usize| from.get(chain).and_then(|source| looked.get(*source)).map(|(source, _)| format!(" in {source}"));
-    let words: Vec<_> = looked.iter().map(|(source, records)| format!("{source} ({})", count(*records, "record"))).collect();
-    let looked = printable(&words.join(", ")).into_owned();
+    let words: Vec<_> = looked.iter().map(|(source, one)| format!("{source} ({})", count(one.records, "record"))).collect();
+    let words = printable(&words.join(", ")).into_owned();
     if found.ok {
-        say(&format!("{}: {looked}", colours.paint(Ink::Green, "as it was written")))?;
+        say(&format!("{}: {words}", colours.paint(Ink::Green, "as it was written")))?;
     } else {
-        say(&format!("{}: {looked}", colours.paint(Ink::Red, "NOT as it was written")))?;
+        say(&format!("{}: {words}", colours.paint(Ink::Red, "NOT as it was written")))?;
         let mut table = Table::new(["sidecar", "record", "problem"]);
         for broken in &found.broken {
             let seq = broken.seq.map_or("-".to_owned(), |seq| seq.to_string());
@@ -114,13 +116,14 @@ fn print(found: &Verification, looked: &[(String, u64)], from: &[usize]) -> Resu
         }
         table.print()?;
     }
-    for (number, chain) in found.chains.iter().enumerate() {
+    let several = looked.len() > 1;
+    for (source, chain) in looked.iter().flat_map(|(source, one)| one.chains.iter().map(move |chain| (source, chain))) {
         let signed = match (chain.checkpoints, chain.signed_to) {
             (0, _) => "no signed checkpoints".to_owned(),
             (_, Some(to)) => format!("signed up to {to}"),
             (_, None) => "signatures not checked".to_owned(),
         };
-        let place = of(number).filter(|_| several).unwrap_or_default();
+        let place = if several { format!(" in {source}") } else { String::new() };
         say(&format!("  {}{}: records {} to {}, {signed}", printable(&chain.sidecar), printable(&place), chain.first, chain.last))?;
     }
     Ok(())
