@@ -128,9 +128,7 @@ pub fn import(source: &Source) -> Result<Imported, ImportError> {
             left_out.push(operation.left_out("no literal tells it from an operation before it"));
             continue;
         }
-        if let Some(note) = document.about_query(&operation) {
-            notes.insert(note);
-        }
+        notes.extend(document.about_query(&operation).into_iter().chain(document.about_body(&operation)));
         placed.push(write::Endpoint { method: operation.method, template, named, takes: operation.takes, summary: operation.summary });
     }
     if placed.is_empty() {

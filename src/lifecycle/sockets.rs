@@ -129,7 +129,14 @@ pub(super) fn bind(listeners: &[Listen], manners: &[Manner], mut inherited: Vec<
                 (at, clones.map_err(failed)?)
             }
             Some(Inherited::Unix(..)) | None => {
+                let taken = is_taken(wanted);
                 let first = tcp(wanted, Sharing::Together).map_err(failed)?;
+                if taken {
+                    tracing::warn!(
+                        address,
+                        "another process listens there too, and connections go to either: a sidecar that takes over, or one by mistake"
+                    );
+                }
                 let got = first.local_addr().map_err(failed)?;
                 let others: io::Result<Vec<_>> = bound.threads.iter().skip(1).map(|_| tcp(got, Sharing::Together)).collect();
                 (got, std::iter::once(first).chain(others.map_err(failed)?).collect())
@@ -198,6 +205,19 @@ fn tcp(address: SocketAddr, sharing: Sharing) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Whether somebody listens there already, who shares the address as we do.
+fn is_taken(address: SocketAddr) -> bool {
+    let bound = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())
+    };
+    address.port() != 0 && bound().is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 fn unix(path: &Path, mode: u32) -> io::Result<UnixListener> {

@@ -1,6 +1,7 @@
 //! From what was done to the smallest policy that allows it.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
 };
@@ -13,6 +14,7 @@ use super::{
     resource::{ResourcePattern, code},
 };
 use crate::{
+    audit,
     catalog::{CanonicalPath, Catalog, Operation, PathRules},
     identity::{AccountId, Subject},
     source::nearest,
@@ -252,9 +254,34 @@ fn word(text: &str) -> String {
         && text.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '*')
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:@/+*".contains(&byte))
         && !TAKEN_FOR_OTHERS.contains(&text.to_ascii_lowercase().as_str());
-    if plain { text.to_owned() } else { serde_json::Value::from(text).to_string() }
+    if plain {
+        return text.to_owned();
+    }
+    let mut quoted = String::with_capacity(text.len() + 2);
+    for c in serde_json::Value::from(text).to_string().chars() {
+        // Whoever reads this is not to be misled: YAML has an escape for what turns the direction of writing.
+        if matches!(audit::printable(c.encode_utf8(&mut [0; 4])), Cow::Owned(_)) {
+            let _ = write!(quoted, "\\U{:08x}", u32::from(c));
+        } else {
+            quoted.push(c);
+        }
+    }
+    quoted
 }
 
 fn requests(count: u64) -> String {
     if count == 1 { "1 request".to_owned() } else { format!("{count} requests") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_callers_wrote_is_quoted_where_it_would_mislead() {
+        for (text, written) in [("zoe@acme.example", "zoe@acme.example"), ("no", "\"no\""), ("a\u{202e}b", "\"a\\U0000202eb\"")] {
+            assert_eq!(word(text), written);
+            assert_eq!(serde_yaml::from_str::<String>(&word(text)).unwrap(), text);
+        }
+    }
 }

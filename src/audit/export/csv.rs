@@ -1,6 +1,6 @@
 //! A table (RFC 4180) whose cells are text and nothing else, whatever program opens it.
 
-use crate::audit::record::Record;
+use crate::audit::{record::Record, terminal::printable};
 
 /// The columns, in their order.
 const COLUMNS: [&str; 32] = [
@@ -94,6 +94,8 @@ fn cell(out: &mut Vec<u8>, text: &str) {
     let first = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control() || c == '"' || c == '\'').chars().next();
     let begins = |c: char| matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠' | '|' | '%');
     let formula = first.is_some_and(begins) || text.starts_with(['\t', '\r', '\n']);
+    // A table is for people, and may be printed.
+    let text = printable(text);
     if !formula && !text.contains([',', '"', '\r', '\n', ';']) {
         return out.extend_from_slice(text.as_bytes());
     }
@@ -121,5 +123,6 @@ mod tests {
         }
         assert_eq!(shown("a,b\"c"), "\"a,b\"\"c\"");
         assert_eq!(shown("plain"), "plain");
+        assert_eq!(shown("a\u{202e}b\n"), "a\\u{202e}b\\n");
     }
 }

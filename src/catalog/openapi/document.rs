@@ -95,6 +95,10 @@ impl Document {
                 }
             };
             let Some(item) = item.as_object() else { continue };
+            if item.contains_key("head") && !item.contains_key("get") {
+                let because = "HEAD goes where GET goes, and there is no GET".to_owned();
+                left_out.push(LeftOut { request: format!("HEAD {}", one_line(path)), because });
+            }
             for (word, method) in METHODS {
                 let Some(operation) = item.get(word).and_then(Value::as_object) else { continue };
                 if operations.len() >= OPERATIONS_MAX {
@@ -191,6 +195,20 @@ impl Document {
         Ok(value)
     }
 
+    /// What an operator should know of the bodies that an operation takes.
+    pub(super) fn about_body(&self, operation: &Operation) -> Option<String> {
+        let vague: Vec<&str> =
+            operation.takes.iter().map(String::as_str).filter(|media| media.contains('*') || !media.contains('/')).collect();
+        (!vague.is_empty()).then(|| {
+            format!(
+                "{} {} takes `{}`, which names no media type; write what its callers send under `content_types:`, else it takes what guard.content_types says",
+                operation.method,
+                operation.path,
+                vague.join("`, `")
+            )
+        })
+    }
+
     /// What an operator should know of an operation's query.
     pub(super) fn about_query(&self, operation: &Operation) -> Option<String> {
         let reserved: Vec<&str> = operation.query.iter().map(String::as_str).filter(|name| RESERVED.contains(name)).collect();
@@ -228,7 +246,8 @@ fn parse(text: &str) -> Result<Value, ImportError> {
         },
     };
     serde_yaml::from_str_with_options(text, options)
-        .map_err(|error| ImportError::Syntax(error.to_string().lines().next().unwrap_or_default().to_owned()))
+        // What follows is advice for users of the library.
+        .map_err(|error| ImportError::Syntax(error.to_string().split(['\n', ',']).next().unwrap_or_default().to_owned()))
 }
 
 /// A scalar as text: `openapi: 3.0` is a number to YAML.

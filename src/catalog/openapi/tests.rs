@@ -128,7 +128,8 @@ fn references_within_the_document_are_followed() {
         "  - {request: \"POST /files\", resource: file, action: create, content_types: [\"multipart/form-data\", \"application/json\"]}";
     assert!(imported.yaml.contains(line), "{}", imported.yaml);
     assert_eq!(imported.endpoints, 2);
-    assert_eq!(imported.notes.len(), 2, "{:?}", imported.notes);
+    let about = |word: &str| imported.notes.iter().filter(|note| note.contains(word)).count();
+    assert_eq!((about("in its query"), about("names no media type")), (2, 2), "{:?}", imported.notes);
 }
 
 #[test]
@@ -210,4 +211,15 @@ proptest::proptest! {
             Err(error) => proptest::prop_assert!(false, "{}", error),
         }
     }
+}
+
+#[test]
+fn what_no_catalog_can_say_is_told() {
+    let told = imported(&document(
+        "  /files: {post: {requestBody: {content: {image/*: {}, application/json: {}}}}}\n  /only: {head: {}}\n  /both: {get: {}, head: {}}\n",
+    ));
+    assert!(told.notes.iter().any(|note| note.contains("POST /files takes `image/*`")), "{:?}", told.notes);
+    let left: Vec<_> = told.left_out.iter().map(|left| left.request.as_str()).collect();
+    assert_eq!(left, ["HEAD /only"]);
+    assert!(!refused("openapi: 3.1.0\npaths: {/a: {}, /a: {}}\n").contains("DuplicateKeyPolicy"));
 }
