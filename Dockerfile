@@ -1,7 +1,10 @@
 # syntax=docker/dockerfile:1
 #
 #   docker build -t vicar .
-#   docker run --read-only -v ./config:/etc/vicar:ro -v vicar-state:/var/lib/vicar -p 8080:8080 vicar
+#   docker run --read-only -v ./site:/etc/vicar:ro -v vicar-state:/var/lib/vicar -p 8080:8080 vicar
+#
+# `site` holds a vicar.yaml that listens on 0.0.0.0:8080 and keeps what Vicar writes under /var/lib/vicar (`directory.file`,
+# `audit.journal.path`), and a policy.yaml; config/deploy/compose.yaml has one that works.
 #
 # The image holds the program, the few system libraries it names, the shipped catalogs, the CA
 # certificates and one folder to write to: no shell, no package manager, no root. To get the same image again byte
