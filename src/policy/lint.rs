@@ -221,7 +221,8 @@ impl<'l> Linter<'l> {
         let mut protected = 0;
         for written in behalf.users.iter() {
             let Ok(pattern) = UserPattern::parse(written) else { continue };
-            if pattern == UserPattern::Everybody {
+            // `*@*` is everybody with a mail address, `**` everybody with another id.
+            if pattern == UserPattern::Everybody || written.chars().all(|c| matches!(c, '*' | '@' | '.')) {
                 self.complaints
                     .warning(self.source, written.span, "this account may act on behalf of everybody")
                     .help("name those who agreed to it, such as \"*@finance.acme.example\" or a group");

@@ -113,7 +113,8 @@ fn yaml(text: &str) -> Result<Document, String> {
         budget.max_nodes = 10_000_000;
         budget.max_events = 40_000_000;
     }
-    serde_yaml::from_str_with_options(text, options).map_err(|error| error.to_string())
+    options.with_snippet = false;
+    serde_yaml::from_str_with_options(text, options).map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())
 }
 
 /// What a document says, if it does not contradict itself.

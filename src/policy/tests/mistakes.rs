@@ -175,3 +175,14 @@ tests:
     assert!(!complaints.has_errors());
     insta::assert_snapshot!("warnings", complaints);
 }
+
+#[test]
+fn whoever_may_act_for_everybody_is_told_of_however_it_is_written() {
+    for (users, told) in [("*", true), ("*@*", true), ("**", true), ("*@acme.example", false)] {
+        let text = bot(&format!("      - {{resource: process:Order, actions: [create], impersonate: {{users: \"{users}\"}}}}\n"));
+        let asked = policy(&text);
+        let mut complaints = Complaints::default();
+        lint(&asked.policy, &asked.catalog, &Source::new("policy.yaml", text.as_str()), None, now(), &mut complaints);
+        assert_eq!(complaints.to_string().contains("on behalf of everybody"), told, "{users}: {complaints}");
+    }
+}
