@@ -623,6 +623,31 @@ fn an_admin_signs_in_with_the_token_until_it_ends_or_is_revoked() {
 }
 
 #[test]
+fn an_account_made_again_is_not_its_former_admins() {
+    on_both(async |backend: &Backend| {
+        let directory = backend.open().await;
+        account(&directory, "app").await;
+        account(&directory, "other").await;
+        let of = |id: &str, accounts: &[&str]| NewAdmin {
+            id: id.parse().unwrap(),
+            name: "Zoe".into(),
+            role: Role::AccountAdmin,
+            accounts: accounts.iter().map(|raw| raw.parse().unwrap()).collect(),
+            expires: Expiry::Never,
+        };
+        let now = Timestamp::now();
+        let one = directory.create_admin(of("one", &["app"]), now).await.unwrap();
+        let both = directory.create_admin(of("both", &["app", "other"]), now).await.unwrap();
+        directory.delete_account(&id("app"), None).await.unwrap();
+        account(&directory, "app").await;
+        for (made, left) in [(one, vec![]), (both, vec![id("other")])] {
+            let admin = backend.open().await.admin_of(&made.token, now).await.unwrap().expect("the token is still good");
+            assert_eq!(admin.accounts, left);
+        }
+    });
+}
+
+#[test]
 fn accounts_are_named_for_account_admins_and_nobody_else() {
     on_both(async |backend: &Backend| {
         let directory = backend.open().await;

@@ -45,7 +45,7 @@ use crate::{
     audit::{Concerned, Decision, Entry, Opening, Standing},
     catalog::Operation,
     directory::{self, Caller, Client, Presented, Refused},
-    identity::Subject,
+    identity::{KeyId, Subject},
     policy::{Denial, Grant, Reason, Verdict},
 };
 
@@ -189,7 +189,7 @@ impl Way<'_> {
                 subject::readable(&headers).map_err(|problem| self.refused(&head, &known, problem))?;
                 let bytes = Box::pin(self.read_body(body)).await.map_err(|problem| self.refused(&head, &known, problem))?;
                 // A body may take a minute to arrive, and what held at its head need not hold any more.
-                if let Some(problem) = Box::pin(self.overtaken(&head, &known, &presented)).await {
+                if let Some(problem) = Box::pin(self.overtaken(&head, &known, &caller)).await {
                     return Err(problem);
                 }
                 let named = subject::from_body(named, &bytes, pointers.iter()).map_err(|problem| self.refused(&head, &known, problem))?;
@@ -255,21 +255,22 @@ impl Way<'_> {
     /// Step 4.
     async fn sign_in(&self, head: &Head<'_>, presented: &Presented) -> Result<Caller, Problem> {
         let client = Client { address: self.origin.client, certificate: self.exchange.peer.certificate };
-        let refused = match directory::sign_in(&self.worker.shared.directory, presented, client, self.time).await {
-            Ok(caller) => return Ok(caller),
-            Err(refused) => refused,
-        };
+        let signed_in = directory::sign_in(&self.worker.shared.directory, presented, client, self.time).await;
+        signed_in.map_err(|refused| self.not_signed_in(head, presented.id, &refused))
+    }
+
+    fn not_signed_in(&self, head: &Head<'_>, presented: KeyId, refused: &Refused) -> Problem {
         match refused {
             Refused::NotKnown { reason, key, account } => {
                 let claimed = Some((account.as_ref().map(|account| account.as_str()), Some(key.as_str())));
                 let known = Known { claimed, ..Known::default() };
                 let problem = self.failed_sign_in(Code::CredentialsInvalid);
-                Err(self.refused_for(head, &known, problem, reason.as_str()))
+                self.refused_for(head, &known, problem, reason.as_str())
             }
             Refused::Unavailable { retry_after } => {
-                let known = Known { claimed: Some((None, Some(presented.id.as_str()))), ..Known::default() };
+                let known = Known { claimed: Some((None, Some(presented.as_str()))), ..Known::default() };
                 let problem = Problem::from(Code::DirectoryUnavailable).retry_after(retry_after.as_secs());
-                Err(self.refused(head, &known, problem))
+                self.refused(head, &known, problem)
             }
         }
     }
@@ -295,9 +296,9 @@ impl Way<'_> {
     }
 
     /// Why a request whose body took its time may not go on: its key, or the rules, are not what they were.
-    async fn overtaken(&self, head: &Head<'_>, known: &Known<'_>, presented: &Presented) -> Option<Problem> {
-        if let Err(problem) = self.sign_in(head, presented).await {
-            return Some(problem);
+    async fn overtaken(&self, head: &Head<'_>, known: &Known<'_>, caller: &Caller) -> Option<Problem> {
+        if let Err(refused) = self.worker.shared.directory.still_allows(caller).await {
+            return Some(self.not_signed_in(head, caller.key_id(), &refused));
         }
         if std::sync::Arc::ptr_eq(self.rules, &self.worker.rules()) {
             return None;

@@ -176,21 +176,37 @@ impl DirectoryCache {
             loop {
                 moved.mark_unchanged();
                 let now = Timestamp::now();
-                let known = match cache.recall(&caller.key_id()) {
-                    Some(known) => known,
-                    None => cache.inner.ask(caller.key_id()).await,
+                let entry = match cache.judge_again(&caller, now).await {
+                    Ok(entry) => entry,
+                    Err(refused) => return refused,
                 };
-                let refused = |reason, account| Refused::NotKnown { reason, key: caller.key_id(), account };
-                let entry = match known {
-                    Known::Fresh(entry) | Known::Stale(entry) => entry,
-                    Known::Unknown => return refused(SignInReason::KeyUnknown, None),
-                    Known::Unavailable => return Refused::Unavailable { retry_after: Duration::from_secs(1) },
-                };
-                if let Err(reason) = sign_in::judge(&entry, caller.hash(), caller.client(), now) {
-                    return refused(reason, Some(entry.account().id.clone()));
-                }
                 let _ = tokio::time::timeout(until_next(&entry, now), moved.changed()).await;
             }
+        }
+    }
+
+    /// Whether `caller` would still be let in: for whoever has waited since its sign-in.
+    ///
+    /// # Errors
+    /// Why not.
+    pub async fn still_allows(&self, caller: &Caller) -> Result<(), Refused> {
+        self.judge_again(caller, Timestamp::now()).await.map(drop)
+    }
+
+    async fn judge_again(&self, caller: &Caller, now: Timestamp) -> Result<Arc<Entry>, Refused> {
+        let known = match self.recall(&caller.key_id()) {
+            Some(known) => known,
+            None => self.inner.ask(caller.key_id()).await,
+        };
+        let refused = |reason, account| Refused::NotKnown { reason, key: caller.key_id(), account };
+        let entry = match known {
+            Known::Fresh(entry) | Known::Stale(entry) => entry,
+            Known::Unknown => return Err(refused(SignInReason::KeyUnknown, None)),
+            Known::Unavailable => return Err(Refused::Unavailable { retry_after: Duration::from_secs(1) }),
+        };
+        match sign_in::judge(&entry, caller.hash(), caller.client(), now) {
+            Ok(()) => Ok(entry),
+            Err(reason) => Err(refused(reason, Some(entry.account().id.clone()))),
         }
     }
 

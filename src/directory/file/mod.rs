@@ -194,6 +194,8 @@ impl Directory for FileDirectory {
             let account = Account::clone(account);
             contents.accounts.remove(&id);
             contents.keys.remove(&id);
+            // Whoever was let see to it is not let see to another that is made under its id.
+            contents.admins.values_mut().for_each(|admin| admin.accounts.retain(|account| *account != id));
             Ok(account)
         })
     }

@@ -122,6 +122,17 @@ impl Directory for RedisDirectory {
                 for key in keys.as_deref().unwrap_or_default().split_whitespace() {
                     commit = commit.del(format!("key:{key}")).del(format!("used:{key}")).tell(format!("key {key}"));
                 }
+                // Whoever was let see to it is not let see to another that is made under its id.
+                let admins = self.field("admins".to_owned()).await?.unwrap_or_default();
+                for admin in admins.split_whitespace() {
+                    let field = format!("admin:{admin}");
+                    let Some(raw) = self.field(field.clone()).await? else { continue };
+                    let mut admin: Admin = self.read(&field, &raw)?;
+                    if admin.accounts.contains(id) {
+                        admin.accounts.retain(|account| account != id);
+                        commit = commit.expect(field.clone(), Some(raw)).set(field, json(&admin)?);
+                    }
+                }
                 Ok((account, commit))
             })
             .await
