@@ -55,7 +55,7 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
         Ok(()) => {
-            if let Ok(folder) = OpenOptions::new().read(true).custom_flags(no_follow()).open(path) {
+            if let Ok(folder) = OpenOptions::new().read(true).custom_flags(no_follow() | only_folders()).open(path) {
                 hand_over(&folder, path);
             }
             Ok(())
@@ -66,6 +66,11 @@ pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
 fn no_follow() -> i32 {
     // The flags of open(2) fit.
     OFlags::NOFOLLOW.bits().cast_signed()
+}
+
+/// Nothing else is opened, whatever has been put in the new folder's place.
+fn only_folders() -> i32 {
+    OFlags::DIRECTORY.bits().cast_signed()
 }
 
 fn above(path: &Path) -> Option<&Path> {

@@ -3,9 +3,11 @@
 //! `cli`, `demo` and `telemetry` print through here. Whatever came from a file, a wire or a directory goes through
 //! [`printable`] first: a name or a user agent must not be able to redraw the screen of whoever reads it.
 
-use std::io::{self, IsTerminal};
-
-pub use crate::audit::printable;
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    io::{self, IsTerminal},
+};
 
 /// How a text is set off, where there are colours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,4 +107,34 @@ mod tests {
         assert_eq!(Colours::Off.paint(Ink::Red, "x"), "x");
         assert_eq!(Colours::On.paint(Ink::Red, "x"), "\x1b[31mx\x1b[0m");
     }
+}
+
+// ===== what callers chose =====
+
+/// `text` with everything escaped that a terminal would act on or that would mislead a reader: control characters
+/// (C0, DEL, C1), line and paragraph separators, and marks that turn the direction of writing.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(misleads) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\n' => safe.push_str("\\n"),
+            '\r' => safe.push_str("\\r"),
+            '\t' => safe.push_str("\\t"),
+            c if misleads(c) => {
+                let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => safe.push(c),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// Whether `c` does something other than stand in its place.
+pub(crate) fn misleads(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }

@@ -698,12 +698,22 @@ fn what_ends_while_a_body_arrives_does_not_reach_the_service() {
     whole.answer().expect_status(200);
     upstream.forget();
 
-    let mut overtaken = begun(sidecar.app());
-    heads_are_read();
-    sidecar.write_policy(&POLICY.replace("actions: [create]\n", "actions: [create, read]\n"));
-    eventually("the edit is in force", || sidecar.log().contains("an edit is in force").then_some(()));
-    overtaken.send(&body.as_bytes()[10..]);
-    let answer = overtaken.answer();
+    // Where a head is read after the edit only, its request is one under the new rules.
+    let refused = (1..=20).find_map(|round| {
+        upstream.forget();
+        let mut overtaken = begun(sidecar.app());
+        heads_are_read();
+        let edits = || sidecar.log().matches("an edit is in force").count();
+        let before = edits();
+        sidecar.write_policy(&format!(
+            "# Edit {round}.\n{}",
+            POLICY.replace("actions: [create]\n", &format!("actions: [create]\n        note: edit {round}\n"))
+        ));
+        eventually("the edit is in force", || (edits() > before).then_some(()));
+        overtaken.send(&body.as_bytes()[10..]);
+        Some(overtaken.answer()).filter(|answer| answer.status != 200)
+    });
+    let answer = refused.expect("a request under the rules before an edit");
     answer.expect(503, "draining");
     assert!(answer.json()["detail"].as_str().unwrap().contains("rules were edited"), "{:?}", answer.json());
     upstream.saw_nothing();

@@ -184,8 +184,8 @@ fn set(raw: Option<&String>) -> Option<&String> {
 pub(super) async fn read(desk: &Desk, wanted: Wanted, order: Order, limit: usize, cursor: Option<&str>) -> Result<Found, Refusal> {
     let Wanted::Records(filter) = wanted else { return Ok(Found::default()) };
     let from = cursor.map(str::parse::<Position>).transpose().map_err(|_| no_cursor())?;
-    // What is looked at is bounded by time alone, so that the end of patience is noticed where nothing is like what is wanted.
-    let looked_at = Filter { since: filter.since, until: filter.until, sidecar: filter.sidecar.clone(), ..Filter::default() };
+    // All that may be near is looked at, so that the end of patience is noticed where nothing is like what is wanted.
+    let looked_at = Filter { since: filter.since, ..Filter::default() };
     let source = source(desk)?;
     aside(desk, async move {
         let mut found = Found::default();

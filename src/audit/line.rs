@@ -15,8 +15,8 @@ use ulid::Ulid;
 use super::{
     event::Event,
     record::{Concerned, Kind, Opening, Outcome},
-    terminal::misleads,
 };
+use crate::terminal::misleads;
 
 /// Longest path and query that is recorded, in bytes; what is cut ends with an ellipsis.
 const LONG: usize = 16 << 10;

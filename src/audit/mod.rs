@@ -18,7 +18,6 @@ mod record;
 mod ship;
 mod stats;
 mod stream;
-mod terminal;
 mod upkeep;
 mod usage;
 mod verify;
@@ -33,7 +32,6 @@ pub use read::{Filter, Line, LogSource, NoPosition, Order, Page, Position, follo
 pub use record::{Concerned, Decision, Kind, Opening, Outcome, Record, Standing};
 pub use stats::{AuditStats, ShippingStats};
 pub use stream::stream_warnings;
-pub use terminal::printable;
 pub use usage::{AccountUsage, KeyUsage, KnownKey, KnownShare, ShareUsage, SubjectUsage, Usage, UsageQuestion, usage};
 pub use verify::{BROKEN_MAX, Broken, ChainSummary, Verification, compare, verify};
 pub use writer::{Audit, Writer, in_use};

@@ -38,8 +38,8 @@ use crate::{
 
 /// How often files are looked at without a notice.
 const POLL: Duration = Duration::from_millis(500);
-/// How long before what was not taken is read again.
-const AGAIN: Duration = Duration::from_secs(5);
+/// How long before what was not taken is read again: at first, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(120));
 /// How long nothing may have moved before an edit counts as finished.
 const SETTLE: Duration = Duration::from_millis(60);
 /// By how much the reading of an edit is nicer than what serves: a tenth of a processor is left to it even where
@@ -105,7 +105,9 @@ pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Load
         if !moved && refused.as_ref().is_none_or(|refused| Instant::now() < refused.again) {
             continue;
         }
-        super::notify::reloading();
+        if moved {
+            super::notify::reloading();
+        }
         let read = loop {
             seen = settled(&files).await;
             let (path, over) = (loaded.path.clone(), overrides.clone());
@@ -139,22 +141,33 @@ pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Load
                     status.refused(Timestamp::now(), &complaints);
                     refuse(&shared, &complaints);
                 }
-                refused = Some(Refusal { again: Instant::now() + AGAIN, complaints });
+                refused = Some(Refusal::new(complaints, refused.as_ref().filter(|_| !moved)));
             }
             Err(error) => {
                 tracing::error!(%error, "the reload failed");
-                refused = Some(Refusal { again: Instant::now() + AGAIN, complaints: Complaints::default() });
+                refused = Some(Refusal::new(Complaints::default(), refused.as_ref().filter(|_| !moved)));
             }
         }
-        super::notify::ready();
+        if moved {
+            super::notify::ready();
+        }
     }
 }
 
 /// An edit that was not taken.
 struct Refusal {
-    /// When it is read again though nobody has touched it.
+    /// When it is read again though nobody has touched it, and how long that was put off.
     again: Instant,
+    pause: Duration,
     complaints: Complaints,
+}
+
+impl Refusal {
+    /// After `before`, if nobody has touched anything since: then less and less is to be hoped for.
+    fn new(complaints: Complaints, before: Option<&Self>) -> Self {
+        let pause = before.map_or(AGAIN.0, |before| (before.pause * 2).min(AGAIN.1));
+        Self { again: Instant::now() + pause, pause, complaints }
+    }
 }
 
 /// Does `work` on a thread of its own that gives way to those that serve.
@@ -269,7 +282,7 @@ fn take(shared: &Shared, rules: Rules) -> Arc<Rules> {
         tracing::warn!("{words}");
     }
     let observes = observes.map(|words| format!("; {words}")).unwrap_or_default();
-    let what = if old == new { format!("settings edited, policy {new} as before") } else { format!("policy {old} replaced by {new}") };
+    let what = if old == new { format!("files read again, policy {new} as before") } else { format!("policy {old} replaced by {new}") };
     shared.audit.record_event(Event::system("reload").detail(format!("{what}{observes}")));
     before
 }

@@ -102,6 +102,9 @@ fn take_over(descriptor: RawFd) -> io::Result<Inherited> {
 /// process ends; its connections wait for the next one.
 pub(super) fn bind(listeners: &[Listen], manners: &[Manner], mut inherited: Vec<Inherited>, workers: usize) -> Result<Sockets, BindError> {
     let mut bound = Sockets { threads: (0..workers.max(1)).map(|_| Vec::new()).collect(), addresses: Vec::new(), files: Vec::new() };
+    // Before any of ours stands there: two of one sidecar may overlap.
+    let taken: Vec<SocketAddr> =
+        listeners.iter().filter_map(|listen| listen.address.parse().ok()).filter(|wanted| is_taken(*wanted)).collect();
     for (listen, manner) in listeners.iter().zip(manners) {
         let address = listen.address.as_str();
         let failed = |cause| BindError { address: address.to_owned(), cause };
@@ -129,9 +132,8 @@ pub(super) fn bind(listeners: &[Listen], manners: &[Manner], mut inherited: Vec<
                 (at, clones.map_err(failed)?)
             }
             Some(Inherited::Unix(..)) | None => {
-                let taken = is_taken(wanted);
                 let first = tcp(wanted, Sharing::Together).map_err(failed)?;
-                if taken {
+                if taken.contains(&wanted) {
                     tracing::warn!(
                         address,
                         "another process listens there too, and connections go to either: a sidecar that takes over, or one by mistake"

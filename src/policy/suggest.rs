@@ -1,7 +1,6 @@
 //! From what was done to the smallest policy that allows it.
 
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
 };
@@ -14,10 +13,10 @@ use super::{
     resource::{ResourcePattern, code},
 };
 use crate::{
-    audit,
     catalog::{CanonicalPath, Catalog, Operation, PathRules},
     identity::{AccountId, Subject},
     source::nearest,
+    terminal::misleads,
 };
 
 /// A policy in the making: it learns from requests that went through, and allows these and no others.
@@ -260,7 +259,7 @@ fn word(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     for c in serde_json::Value::from(text).to_string().chars() {
         // Whoever reads this is not to be misled: YAML has an escape for what turns the direction of writing.
-        if matches!(audit::printable(c.encode_utf8(&mut [0; 4])), Cow::Owned(_)) {
+        if misleads(c) {
             let _ = write!(quoted, "\\U{:08x}", u32::from(c));
         } else {
             quoted.push(c);

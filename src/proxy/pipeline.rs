@@ -300,10 +300,11 @@ impl Way<'_> {
         if let Err(refused) = self.worker.shared.directory.still_allows(caller).await {
             return Some(self.not_signed_in(head, caller.key_id(), &refused));
         }
-        if std::sync::Arc::ptr_eq(self.rules, &self.worker.rules()) {
+        if self.rules.policy.digest() == self.worker.rules().policy.digest() {
             return None;
         }
-        let problem = Problem::because(Code::Draining, "The rules were edited while the body arrived; it was not sent.");
+        let detail = "The rules were edited while the body arrived, so this request was not sent: send it again.";
+        let problem = Problem::instead(Code::Draining, detail);
         Some(self.refused(head, known, problem.retry_after(1)))
     }
 

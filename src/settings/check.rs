@@ -29,9 +29,11 @@ pub(super) fn all(settings: &Settings, desk: &mut Desk<'_>) {
 /// else.
 fn log_level(settings: &Settings, desk: &mut Desk<'_>) {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level =
+        |word: &str| LEVELS.iter().any(|known| known.eq_ignore_ascii_case(word)) || matches!(word, "0" | "1" | "2" | "3" | "4" | "5");
     for part in settings.log.level.iter().flat_map(|level| level.split(',')) {
         let (target, level) = part.split_once('=').map_or((None, part), |(target, level)| (Some(target), level));
-        if target == Some("") || !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
+        if target == Some("") || !is_level(level) {
             desk.error(&Way::to("log.level"), format!("`{part}` is no level"))
                 .help("write off, error, warn, info, debug or trace, or a filter such as vicar=debug,hyper=warn")
                 .suggest(level, LEVELS);

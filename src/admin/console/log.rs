@@ -24,8 +24,9 @@ use crate::{
         records::{self, Cursor, FoundRecord, RecordQuery},
         views::written,
     },
-    audit::{AccountUsage, Decision, Kind, Order, Outcome, Record, printable},
+    audit::{AccountUsage, Decision, Kind, Order, Outcome, Record},
     identity::AccountId,
+    terminal::printable,
 };
 
 /// Records on a page.

@@ -1,6 +1,6 @@
 //! A table (RFC 4180) whose cells are text and nothing else, whatever program opens it.
 
-use crate::audit::{record::Record, terminal::printable};
+use crate::{audit::record::Record, terminal::printable};
 
 /// The columns, in their order.
 const COLUMNS: [&str; 32] = [

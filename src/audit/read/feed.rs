@@ -99,7 +99,7 @@ impl Feed {
             }
             LogSource::Stream(stream) => {
                 let mut feeds = StreamFeed::all(stream, order, since_ms).await?;
-                feeds.iter_mut().enumerate().for_each(|(number, feed)| feed.begin(spot(number)));
+                feeds.iter_mut().enumerate().try_for_each(|(number, feed)| feed.begin(spot(number)))?;
                 feeds.into_iter().map(Self::Stream).collect()
             }
             LogSource::File(path) => vec![match order {

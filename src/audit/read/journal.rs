@@ -13,7 +13,7 @@ use crate::audit::{
     error::AuditError,
     journal::{
         FrameKind,
-        folder::segments,
+        folder::{segments, size},
         scan::{SegmentReader, Step},
     },
 };
@@ -53,7 +53,8 @@ impl JournalFeed {
                 waiting.retain(|(ordinal, _)| *ordinal >= first);
                 ordinal = first.saturating_sub(1);
             }
-            (Order::NewestFirst, Spot::At((last, _)) | Spot::After((last, _))) => waiting.retain(|(ordinal, _)| *ordinal <= last),
+            (Order::NewestFirst, Spot::At((last, _))) => waiting.retain(|(ordinal, _)| *ordinal <= last),
+            (Order::NewestFirst, Spot::After(_)) => return Err(AuditError::Elsewhere),
         }
         if order == Order::NewestFirst {
             waiting = waiting.into_iter().rev().collect();
@@ -138,18 +139,17 @@ impl JournalFeed {
             }
             let Some(reader) = &mut self.current else { continue };
             let path = reader.path.clone();
-            loop {
+            let last = match self.from {
+                Spot::At((ordinal, last)) if ordinal == reader.header.ordinal => last,
+                _ => u64::MAX,
+            };
+            while reader.at() <= last {
                 let at = reader.at();
                 match reader.next().map_err(|cause| AuditError::Io { path: path.clone(), cause })? {
                     Step::Frame { kind: FrameKind::Record, .. } => self.places.push(at),
                     Step::Frame { kind: FrameKind::Open, .. } | Step::Damage { .. } => {}
                     Step::Torn { .. } | Step::End => break,
                 }
-            }
-            if let Spot::At((ordinal, last)) | Spot::After((ordinal, last)) = self.from
-                && ordinal == reader.header.ordinal
-            {
-                self.places.retain(|at| *at <= last);
             }
             reader.read_backwards();
         }
@@ -178,6 +178,9 @@ impl JournalFeed {
 fn go_to(reader: &mut SegmentReader, from: Spot) -> Result<(), AuditError> {
     let (Spot::At((ordinal, at)) | Spot::After((ordinal, at))) = from else { return Ok(()) };
     if ordinal == reader.header.ordinal {
+        if at > size(&reader.path) {
+            return Err(AuditError::Elsewhere);
+        }
         reader.seek(at);
         if matches!(from, Spot::After(_)) {
             let path = reader.path.clone();

@@ -146,4 +146,27 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_is_none_is_told() {
+        for raw in [
+            "",
+            "j",
+            "j_",
+            "k_x",
+            "j_y",
+            "j_1",
+            "j_1.",
+            "j_.1",
+            "j_1.2.3",
+            "j_1.2.m",
+            "j_G.1",
+            "j_+1.1",
+            "j_10000000000000000.1",
+            "j_x_",
+            "x",
+        ] {
+            assert_eq!(raw.parse::<Position>(), Err(NoPosition), "{raw}");
+        }
+    }
 }

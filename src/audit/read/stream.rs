@@ -70,14 +70,19 @@ impl StreamFeed {
     }
 
     /// Begins there. Before anything is asked for.
-    pub(super) fn begin(&mut self, from: Spot) {
+    pub(super) fn begin(&mut self, from: Spot) -> Result<(), AuditError> {
         self.spot = from;
-        match from {
-            Spot::Start => {}
-            Spot::At((ms, number)) => self.next = Some(format!("{ms}-{number}")),
-            Spot::After((ms, number)) => self.next = Some(format!("({ms}-{number}")),
-            Spot::End => self.ended = true,
+        match (self.order, from) {
+            (_, Spot::Start) => {}
+            (_, Spot::At((ms, number))) => self.next = Some(format!("{ms}-{number}")),
+            // Nothing comes after the last id there can be.
+            (Order::OldestFirst, Spot::After((ms, number))) if (ms, number) < (u64::MAX, u64::MAX) => {
+                self.next = Some(format!("({ms}-{number}"));
+            }
+            (_, Spot::After(_)) => return Err(AuditError::Elsewhere),
+            (_, Spot::End) => self.ended = true,
         }
+        Ok(())
     }
 
     /// Where the last line stands.

@@ -56,6 +56,8 @@ pub(in crate::audit) struct Lane {
     /// When Redis last said where it stands.
     confirmed: Instant,
     conflicts: u64,
+    /// The record that the last of them was about: until something was shipped behind it, it is met again.
+    conflict: Option<Cursor>,
 }
 
 /// Where the lane stands.
@@ -110,6 +112,7 @@ impl Lane {
             emptied: false,
             confirmed: Instant::now(),
             conflicts: 0,
+            conflict: None,
         }
     }
 
@@ -284,7 +287,10 @@ impl Lane {
             "the stream holds record {} of this sidecar, and the journal holds another or none under that number: a journal was lost, or two sidecars share the name {} (`sidecar` in the settings gives each its own)",
             reached.seq, self.sidecar
         );
-        self.conflicts += 1;
+        if self.conflict.as_ref() != Some(reached) {
+            self.conflict = Some(reached.clone());
+            self.conflicts += 1;
+        }
         tracing::error!(sidecar = self.sidecar, detail);
         say(Event::system("stream-conflict").detail(detail));
         Ok(from)
@@ -381,6 +387,9 @@ impl Batch {
         let io = |cause| AuditError::Io { path: folder.to_owned(), cause };
         let mut looked_again = false;
         while !self.is_full() {
+            if end.is_some_and(|end| end.segment < reader.header.ordinal) {
+                return Ok(());
+            }
             let is_current = end.is_some_and(|end| end.segment == reader.header.ordinal);
             reader.read_until(end.filter(|_| is_current).map_or(u64::MAX, |end| end.at));
             let at = reader.at();

@@ -216,8 +216,7 @@ async fn connected(
             && syncer.wait(end.written).await.is_err()
         {
             // What a power cut could take back must not be in the stream already.
-            shared.rest(LOOK).await;
-            continue;
+            return Err("the journal cannot be flushed to its disk".to_owned());
         }
         let finishing = shared.finish.load(Ordering::Acquire);
         let moved = work.step(&mut link, inner, end).await;

@@ -49,11 +49,11 @@ pub(super) async fn take<'b>(
     Ok(if word == "taken" { Taken::Taken } else { Taken::At(at) })
 }
 
-/// Removes entries older than `keep_ms`.
+/// Removes entries older than `keep_ms`, and notes down beside the cursors how far.
 pub(super) async fn trim(link: &mut Link, keys: &Keys, keep_ms: u64) -> redis::RedisResult<()> {
     let build = |name: &str, script: &str| {
         let mut command = redis::cmd(name);
-        command.arg(script).arg(1).arg(&keys.stream).arg(keep_ms);
+        command.arg(script).arg(2).arg(&keys.stream).arg(&keys.cursors).arg(keep_ms);
         command
     };
     run::<Value>(link, &TRIM, TRIM_TEXT, build).await.map(|_| ())

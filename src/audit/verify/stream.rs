@@ -74,14 +74,16 @@ async fn is_gone(link: &mut Link, keys: &Keys) -> bool {
     link.ask::<u64>(redis::cmd("EXISTS").arg(&keys.stream)).await.is_ok_and(|there| there == 0)
 }
 
-/// What the journal at hand holds and the stream should: records that were shipped and are younger than the stream keeps
-/// its entries. Taken off the beginning, they would look like what age has taken.
+/// What the journal at hand holds and the stream should: records that were shipped and are younger than what was ever
+/// trimmed. Taken off the beginning, they would look like what age has taken.
 pub(super) async fn lacks(
     settings: &settings::Stream,
     of_stream: &Verification,
     journal: &LogSource,
     of_journal: &Verification,
 ) -> Result<Vec<Broken>, AuditError> {
+    let unasked = |error: redis::RedisError| AuditError::Stream { why: error.to_string() };
+    let mut link = Link::connect(settings).await?;
     let mut broken = Vec::new();
     for chain in &of_journal.chains {
         let Some((_, shipped)) = of_stream.shipped.iter().find(|(sidecar, _)| *sidecar == chain.sidecar) else { continue };
@@ -100,11 +102,16 @@ pub(super) async fn lacks(
             ControlFlow::Break(())
         })
         .await?;
+        let keys = Keys::of(settings, &chain.sidecar);
+        let note: Option<i64> = link.ask(redis::cmd("HGET").arg(&keys.cursors).arg("")).await.map_err(unasked)?;
+        let trimmed = match note {
+            Some(ms) => Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX),
+            None => Timestamp::now().checked_sub(settings.keep.0).unwrap_or(Timestamp::MIN),
+        };
         // An entry is no older than its action.
-        let age = began.map(|began| Timestamp::now().duration_since(began));
-        if age.and_then(|age| Duration::try_from(age).ok()).is_some_and(|age| age + CLOCKS < settings.keep.0) {
+        if began.is_some_and(|began| began.checked_sub(CLOCKS).is_ok_and(|began| began > trimmed)) {
             let problem = format!(
-                "the journal has record {last_lacking}, which was shipped and is younger than audit.stream.keep, and the stream has it not: its beginning was removed"
+                "the journal has record {last_lacking}, which was shipped and was not old enough to be trimmed, and the stream has it not: its beginning was removed"
             );
             broken.push(Broken { seq: Some(last_lacking), sidecar: chain.sidecar.clone(), problem });
         }

@@ -245,9 +245,12 @@ fn parse(text: &str) -> Result<Value, ImportError> {
             max_depth: DEPTH_MAX,
         },
     };
-    serde_yaml::from_str_with_options(text, options)
+    serde_yaml::from_str_with_options(text, options).map_err(|error| {
+        let words = error.to_string();
+        let first = words.lines().next().unwrap_or_default();
         // What follows is advice for users of the library.
-        .map_err(|error| ImportError::Syntax(error.to_string().split(['\n', ',']).next().unwrap_or_default().to_owned()))
+        ImportError::Syntax(first.split(", set ").next().unwrap_or_default().to_owned())
+    })
 }
 
 /// A scalar as text: `openapi: 3.0` is a number to YAML.

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::{
-    audit::{Decision, Kind, Outcome, Record, printable},
+    audit::{Decision, Kind, Outcome, Record},
     policy::Reason,
-    terminal::{Colours, Ink},
+    terminal::{Colours, Ink, printable},
 };
 
 /// Columns of an account's name before lines stop being aligned.

@@ -36,9 +36,8 @@ pub(super) struct VerifyArgs {
 pub(super) async fn run(args: VerifyArgs, options: &Options) -> Done {
     let loaded = options.settings()?;
     let key = public_key(&args, &loaded)?;
-    let mut sources = sources(&args, &loaded)?;
     let mut looked: Vec<(LogSource, Verification)> = Vec::new();
-    for (source, need) in sources.drain(..) {
+    for (source, need) in sources(&args, &loaded)? {
         let progress = Progress::start("verifying");
         let verified = verify(&source, key.as_ref(), &mut |done| progress.at(done)).await;
         drop(progress);

@@ -161,7 +161,9 @@ impl Locked<'_> {
         let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let folder = File::open(folder)?;
         fs::rename(new, target)?;
-        folder.sync_all()?;
+        if let Err(error) = folder.sync_all() {
+            tracing::warn!(%error, file = %target.display(), "the new file is in place, and a power cut may take it back");
+        }
         // A new name is a change, too.
         Ok(Look::of(&file.metadata()?))
     }

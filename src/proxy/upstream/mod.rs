@@ -156,10 +156,11 @@ impl Upstream {
     ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
         let mut unreachable: Vec<usize> = Vec::new();
         let mut error = UpstreamError::ConnectTimeout;
-        let mut again = true;
+        // Why the first try went wrong, where there is a second: the service may have acted on it.
+        let mut acted: Option<UpstreamError> = None;
         loop {
             self.turn.set(self.turn.get().wrapping_add(1));
-            let Some(index) = self.service.choose(&unreachable, self.turn.get()) else { return Err(error) };
+            let Some(index) = self.service.choose(&unreachable, self.turn.get()) else { return Err(acted.unwrap_or(error)) };
             let linked = match self.pools.get(index).filter(|_| self.service.speaks() == Alpn::Http1) {
                 Some(pool) => pool.take(self.deadlines.tick(), deadline, bounds.at_most(bounds.timeouts.connect.0)).await,
                 None => None,
@@ -180,7 +181,7 @@ impl Upstream {
             if let Link::Shared(_) = link {
                 self.absolute(index, &mut request);
             }
-            let copy = if again && freshness == Freshness::Cold { harmless_copy(&request) } else { None };
+            let copy = if acted.is_none() && freshness == Freshness::Cold { harmless_copy(&request) } else { None };
             deadline.arm(bounds.at_most(bounds.timeouts.first_byte.0));
             let load = self.service.load(index);
             let sent = deadline.bound(link.send(request)).await;
@@ -190,7 +191,7 @@ impl Upstream {
                 Some(Err(mut failed)) => match (failed.take_message(), copy) {
                     (Some(unsent), _) if freshness != Freshness::New => request = unsent,
                     (None, Some(copy)) => {
-                        again = false;
+                        acted = Some(UpstreamError::Http(failed.into_error()));
                         request = copy;
                     }
                     _ => return Err(UpstreamError::Http(failed.into_error())),

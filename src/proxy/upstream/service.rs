@@ -218,7 +218,7 @@ impl Service {
     pub(super) fn failed(&self, index: usize, cause: &dyn std::fmt::Display) {
         let Some(address) = self.addresses.get(index) else { return };
         let failures = address.state.failures.fetch_add(1, Relaxed) + 1;
-        if failures == 1 {
+        if failures == 1 && self.may_complain() {
             tracing::warn!(address = %address, %cause, "no connection to the service");
         }
         if failures >= FAILURES {
