@@ -90,25 +90,6 @@ pub fn columns() -> Option<usize> {
     (size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_that_came_over_a_wire_moves_the_cursor() {
-        assert_eq!(printable("a\x1b[2Jb\u{9b}c\r\n"), "a\\u{1b}[2Jb\\u{9b}c\\r\\n");
-        assert_eq!(printable("a\u{202e}b\u{200b}"), "a\\u{202e}b\\u{200b}");
-        assert_eq!(printable("Jürgen → 日本"), "Jürgen → 日本");
-    }
-
-    #[test]
-    fn a_file_gets_no_colours() {
-        assert_eq!(Colours::of(&tempfile::tempfile().unwrap()), Colours::Off);
-        assert_eq!(Colours::Off.paint(Ink::Red, "x"), "x");
-        assert_eq!(Colours::On.paint(Ink::Red, "x"), "\x1b[31mx\x1b[0m");
-    }
-}
-
 // ===== what callers chose =====
 
 /// `text` with everything escaped that a terminal would act on or that would mislead a reader: control characters
@@ -137,4 +118,23 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 pub(crate) fn misleads(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_came_over_a_wire_moves_the_cursor() {
+        assert_eq!(printable("a\x1b[2Jb\u{9b}c\r\n"), "a\\u{1b}[2Jb\\u{9b}c\\r\\n");
+        assert_eq!(printable("a\u{202e}b\u{200b}"), "a\\u{202e}b\\u{200b}");
+        assert_eq!(printable("Jürgen → 日本"), "Jürgen → 日本");
+    }
+
+    #[test]
+    fn a_file_gets_no_colours() {
+        assert_eq!(Colours::of(&tempfile::tempfile().unwrap()), Colours::Off);
+        assert_eq!(Colours::Off.paint(Ink::Red, "x"), "x");
+        assert_eq!(Colours::On.paint(Ink::Red, "x"), "\x1b[31mx\x1b[0m");
+    }
 }

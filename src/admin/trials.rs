@@ -18,6 +18,7 @@ use crate::{
     catalog::CanonicalPath,
     identity::{AccountId, Subject},
     policy::{self, Asked, Explanation, Outcome, Past, Simulation},
+    proxy::query,
     source::{Complaint, Complaints, Source},
 };
 
@@ -33,7 +34,7 @@ pub(super) struct Question {
     pub(super) subject: Option<String>,
     /// `GET`, `POST`, …
     pub(super) method: String,
-    /// The path; a query makes no difference.
+    /// The path, with its query if it has one.
     pub(super) path: String,
 }
 
@@ -66,9 +67,15 @@ pub(super) fn explain(desk: &Desk, who: &Who, question: &Question) -> Result<Exp
         return Err(Refusal::Invalid("The method is a word such as GET or POST.".to_owned()));
     }
     let rules = desk.shared.rules.load_full();
-    let raw = question.path.trim().split('?').next().unwrap_or_default();
+    let target = question.path.trim();
+    let (raw, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let path = CanonicalPath::parse(raw, rules.path)
         .map_err(|error| Refusal::Invalid(format!("The guard refuses this path before anybody looks at the policy: {error}.")))?;
+    let operation = rules.catalog.classify(&method, &path).ok();
+    let takes = operation.as_ref().and_then(|operation| operation.endpoint.query.as_deref());
+    if let Some(name) = query.and_then(|query| query::refused(query, takes, &rules.reserved_query)) {
+        return Err(Refusal::Invalid(format!("The query has {name:?}, which this endpoint does not take: no policy is asked.")));
+    }
     let asked = Asked { account: &account, subject: subject.as_ref(), method: &method, path: &path };
     Ok(policy::explain(&rules.policy, &rules.catalog, &asked, Timestamp::now()))
 }
@@ -88,7 +95,7 @@ pub(super) async fn simulate(desk: &Desk, who: &Who, text: String, since: Option
         let Some(tried) = policy::load(&written, &rules.catalog, &mut complaints) else {
             return Ok(Trial { holds: false, digest: None, diagnostics: complaints.iter().cloned().collect(), outcome: None });
         };
-        policy::verify(&tried, &rules.catalog, now).complain(&written, &mut complaints);
+        policy::verify(&tried, &rules.catalog, rules.path, now).complain(&written, &mut complaints);
         policy::lint(&tried, &rules.catalog, &written, Some(&known), now, &mut complaints);
         let mut simulation = Simulation::new(&tried, &rules.catalog, rules.path, now);
         let filter = Filter { since, kind: Some(Kind::Access), ..Filter::default() };

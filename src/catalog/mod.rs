@@ -21,6 +21,7 @@ mod template;
 
 pub use document::{CatalogDocument, EndpointEntry, KindEntry};
 pub use load::load;
+pub(crate) use path::holds_escape;
 pub use path::{CanonicalPath, PathError, PathRules};
 pub use template::{Part, Template, TemplateError};
 

@@ -282,7 +282,7 @@ fn canonical_segment(segment: &str, rules: PathRules) -> Result<String, PathErro
 }
 
 /// Whether decoding `decoded` once more would change it: `%2e`, or `%u002e` as some servers read it.
-fn holds_escape(decoded: &[u8]) -> bool {
+pub(crate) fn holds_escape(decoded: &[u8]) -> bool {
     let hex_digits = |bytes: &[u8], n: usize| bytes.get(..n).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
     decoded.iter().enumerate().filter(|(_, byte)| **byte == b'%').any(|(at, _)| {
         let behind = decoded.get(at + 1..).unwrap_or_default();

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     Done, Failure, Options, Output,
-    options::{directory, now, path_rules},
+    options::{directory, now},
     print::{complain, say, say_json, tell},
 };
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     identity::{AccountId, Status, Subject},
     lifecycle,
     policy::{Asked, Enforcement, Expect, Explanation, explain},
+    proxy::query,
     settings::Loaded,
     source::Complaints,
     terminal::{Colours, Ink, printable},
@@ -39,7 +40,7 @@ pub(super) struct ExplainArgs {
     /// GET, POST, …
     #[arg(value_parser = method)]
     method: String,
-    /// The path; a query makes no difference.
+    /// The path; a query counts for whether the guard lets it through.
     path: String,
 }
 
@@ -64,11 +65,22 @@ pub(super) async fn run(args: ExplainArgs, options: &Options) -> Done {
     let Some(documents) = lifecycle::documents_untested(&loaded.settings, &mut complaints) else {
         return Err(Failure::documents(&complaints));
     };
-    let raw = args.path.split('?').next().unwrap_or_default();
-    let path = match CanonicalPath::parse(raw, path_rules(&loaded.settings)) {
+    let (raw, query) = args.path.split_once('?').map_or((args.path.as_str(), None), |(path, query)| (path, Some(query)));
+    let digest = documents.policy.digest();
+    let path = match CanonicalPath::parse(raw, lifecycle::path_rules(&loaded.settings)) {
         Ok(path) => path,
-        Err(error) => return refused_by_the_guard(&args, &error.to_string(), documents.policy.digest(), options),
+        Err(error) => {
+            let why = format!("The path could be read in more than one way, so it is refused before any policy is asked: {error}.");
+            return refused_before(&args, "ambiguous-request", &why, digest, options);
+        }
     };
+    let operation = documents.catalog.classify(&args.method, &path).ok();
+    let takes = operation.as_ref().and_then(|operation| operation.endpoint.query.as_deref());
+    let reserved: Vec<String> = loaded.settings.guard.reserved_query.iter().map(|name| query::fold(name.as_bytes())).collect();
+    if let Some(name) = query.and_then(|query| query::refused(query, takes, &reserved)) {
+        let why = format!("The query has {name:?}, which this endpoint does not take, so it is refused before any policy is asked.");
+        return refused_before(&args, "query-not-allowed", &why, digest, options);
+    }
     let asked = Asked { account: &args.account, subject: args.on_behalf_of.as_ref(), method: &args.method, path: &path };
     let explanation = explain(&documents.policy, &documents.catalog, &asked, now());
     match options.output {
@@ -82,12 +94,12 @@ pub(super) async fn run(args: ExplainArgs, options: &Options) -> Done {
     Ok(exit(explanation.decision))
 }
 
-/// Such a path gets no further than the guard: no policy is asked.
-fn refused_by_the_guard(args: &ExplainArgs, why: &str, policy: &str, options: &Options) -> Done {
+/// Such a request gets no further than the guard: no policy is asked.
+fn refused_before(args: &ExplainArgs, reason: &str, why: &str, policy: &str, options: &Options) -> Done {
     let subject = args.on_behalf_of.as_ref().map(Subject::as_str);
     let answer = Answer {
         decision: "deny",
-        reason: "ambiguous-request",
+        reason,
         account: args.account.as_str(),
         subject,
         resource: None,
@@ -101,10 +113,7 @@ fn refused_by_the_guard(args: &ExplainArgs, why: &str, policy: &str, options: &O
         Output::Table => {
             let colours = Colours::of_output();
             say(&format!("{}  {} (400)", colours.paint(Ink::Red, "deny"), answer.reason))?;
-            say(&format!(
-                "\n1. The path could be read in more than one way, so it is refused before any policy is asked: {}.",
-                printable(why)
-            ))?;
+            say(&format!("\n1. {}", printable(why)))?;
         }
     }
     Ok(exit(Expect::Deny))

@@ -7,9 +7,8 @@ use jiff::Timestamp;
 
 use super::Failure;
 use crate::{
-    catalog::PathRules,
     directory::{self, Directory},
-    settings::{Loaded, Overrides, Pass, Settings},
+    settings::{Loaded, Overrides, Settings},
     source::Complaints,
 };
 
@@ -100,11 +99,6 @@ impl Options {
 /// When it cannot be had.
 pub(super) async fn directory(loaded: &Loaded) -> Result<Arc<dyn Directory>, Failure> {
     directory::open(&loaded.settings.directory, &loaded.settings.limits).await.map_err(Failure::failed)
-}
-
-/// What the settings say of paths: the guard's rules, for whoever asks about a request that is not there.
-pub(super) fn path_rules(settings: &Settings) -> PathRules {
-    PathRules { allow_parameters: settings.guard.pass.contains(&Pass::PathParameters) }
 }
 
 /// This moment, to the second: what people are shown and what is stored need no more.

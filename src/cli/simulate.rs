@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{
     Done, Failure, Options, Output,
     listing::{Cell, Table},
-    options::{now, path_rules},
+    options::now,
     past::PastArgs,
     print::{complain, say, say_json},
     when::count,
@@ -58,9 +58,10 @@ pub(super) async fn run(args: SimulateArgs, options: &Options) -> Done {
         return Err(Failure::documents(&complaints));
     };
     // A policy that fails its own tests would not be taken; what it would change can be shown all the same.
-    policy::verify(&documents.policy, &documents.catalog, now).complain(&documents.policy_source, &mut complaints);
+    policy::verify(&documents.policy, &documents.catalog, lifecycle::path_rules(&loaded.settings), now)
+        .complain(&documents.policy_source, &mut complaints);
     complain(&complaints);
-    let mut simulation = Simulation::new(&documents.policy, &documents.catalog, path_rules(&loaded.settings), now);
+    let mut simulation = Simulation::new(&documents.policy, &documents.catalog, lifecycle::path_rules(&loaded.settings), now);
     let source = args.past.replay(&loaded, "replaying", |past| simulation.replay(past)).await?;
     let outcome = simulation.finish();
     match options.output {
@@ -69,17 +70,19 @@ pub(super) async fn run(args: SimulateArgs, options: &Options) -> Done {
             say(&format!("{} from the {source} replayed: {} unchanged", count(outcome.replayed, "request"), outcome.unchanged))?;
             print("would be refused from now on", Ink::Red, &outcome.now_denied)?;
             print("would go through from now on", Ink::Yellow, &outcome.now_allowed)?;
+            print("would be made for another, or for nobody, from now on", Ink::Yellow, &outcome.now_for_others)?;
             if outcome.ungrouped > 0 {
                 say(&format!("\nand {} in further groups that are not listed", count(outcome.ungrouped, "changed request")))?;
             }
         }
     }
-    let (denied, allowed) = (!outcome.now_denied.is_empty(), !outcome.now_allowed.is_empty());
+    let (denied, allowed, otherwise) =
+        (!outcome.now_denied.is_empty(), !outcome.now_allowed.is_empty(), !outcome.now_for_others.is_empty());
     let failed = match args.fail_on {
         None => false,
         Some(FailOn::Denied) => denied,
         Some(FailOn::Allowed) => allowed,
-        Some(FailOn::Any) => denied || allowed,
+        Some(FailOn::Any) => denied || allowed || otherwise,
     };
     Ok(ExitCode::from(u8::from(failed)))
 }

@@ -7,7 +7,6 @@ use serde_json::json;
 
 use super::{
     Done, Failure, Options, Output,
-    options::path_rules,
     past::PastArgs,
     print::{say, say_json, tell},
     when::count,
@@ -34,7 +33,12 @@ pub(super) async fn run(args: SuggestArgs, options: &Options) -> Done {
     let Some(catalog) = lifecycle::catalog(&loaded.settings, &mut complaints) else {
         return Err(Failure::documents(&complaints));
     };
-    let mut suggestion = Suggestion::new(&catalog, path_rules(&loaded.settings), &args.fold).map_err(Failure::usage)?;
+    let mut suggestion = Suggestion::new(&catalog, lifecycle::path_rules(&loaded.settings), &args.fold).map_err(Failure::usage)?;
+    // A policy with mistakes is none that anything was done under.
+    let in_force = lifecycle::documents_untested(&loaded.settings, &mut Complaints::default());
+    if let Some(documents) = &in_force {
+        suggestion = suggestion.beside(&documents.policy);
+    }
     let source = args.past.replay(&loaded, "reading", |past| suggestion.learn(past)).await?;
     let (learned, skipped) = (suggestion.learned(), suggestion.skipped());
     let policy = suggestion.finish();

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{self, Desk, Door, InForce, Status},
     audit::{Audit, Event, Writer},
-    catalog::{self, Catalog},
+    catalog::{self, Catalog, PathRules},
     directory::{self, DirectoryCache},
     policy::{self, Policy},
     proxy::{
@@ -30,7 +30,7 @@ use crate::{
         server::{self, Connections, Draining, HeadLimits, Shared},
         tls::{ServerTls, TlsError},
     },
-    settings::{Loaded, Settings},
+    settings::{Loaded, Pass, Settings},
     source::{Complaints, Source},
     telemetry::spans::{CollectorError, Spans},
 };
@@ -110,7 +110,7 @@ pub struct Documents {
 /// All that is wrong with them.
 pub fn documents(settings: &Settings, now: Timestamp, complaints: &mut Complaints) -> Option<Documents> {
     let documents = documents_untested(settings, complaints)?;
-    policy::verify(&documents.policy, &documents.catalog, now).complain(&documents.policy_source, complaints);
+    policy::verify(&documents.policy, &documents.catalog, path_rules(settings), now).complain(&documents.policy_source, complaints);
     if complaints.has_errors() { None } else { Some(documents) }
 }
 
@@ -148,6 +148,12 @@ fn read(path: &std::path::Path, complaints: &mut Complaints) -> Option<Source> {
             None
         }
     }
+}
+
+/// What the settings say of paths: the guard's rules, for whoever asks about a request that is not there.
+#[must_use]
+pub fn path_rules(settings: &Settings) -> PathRules {
+    PathRules { allow_parameters: settings.guard.pass.contains(&Pass::PathParameters) }
 }
 
 /// The rules that `loaded` puts in force around a catalog and a policy.

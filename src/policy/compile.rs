@@ -281,6 +281,11 @@ impl<'w> Compiler<'w> {
             ResourcePatternError::Character(odd) => {
                 complaints.error(source, written.span, format!("an id cannot hold {odd:?}: no path can name it"));
             }
+            ResourcePatternError::Escape => {
+                complaints
+                    .error(source, written.span, "an id is written as it reads, without the escapes of a URL: no path can name this one")
+                    .help("write what the escapes stand for: `Purchase Order`, not `Purchase%20Order`");
+            }
         }
         None
     }
@@ -418,7 +423,9 @@ pub(super) fn end_of(text: &str) -> Option<Timestamp> {
     }
     // A longer text that begins with a date is no date here: what stands behind it would be ignored.
     let day: civil::Date = text.parse().ok().filter(|day: &civil::Date| day.to_string() == text)?;
-    TimeZone::UTC.to_timestamp(day.tomorrow().ok()?.at(0, 0, 0, 0)).ok()
+    // The last day there is has no end that could be written down.
+    let end = |next: civil::Date| TimeZone::UTC.to_timestamp(next.at(0, 0, 0, 0)).ok();
+    Some(day.tomorrow().ok().and_then(end).unwrap_or(Timestamp::MAX))
 }
 
 pub(super) fn until_of(time: Timestamp) -> Until {

@@ -221,8 +221,7 @@ impl<'l> Linter<'l> {
         let mut protected = 0;
         for written in behalf.users.iter() {
             let Ok(pattern) = UserPattern::parse(written) else { continue };
-            // `*@*` is everybody with a mail address, `**` everybody with another id.
-            if pattern == UserPattern::Everybody || written.chars().all(|c| matches!(c, '*' | '@' | '.')) {
+            if self.is_everybody(&pattern) || is_sweeping(written) {
                 self.complaints
                     .warning(self.source, written.span, "this account may act on behalf of everybody")
                     .help("name those who agreed to it, such as \"*@finance.acme.example\" or a group");
@@ -239,6 +238,21 @@ impl<'l> Linter<'l> {
     }
 
     /// Whether all users of a pattern are protected, as far as patterns show it.
+    /// Whether a pattern, or the groups it names, holds for everybody.
+    fn is_everybody(&self, pattern: &UserPattern<'_>) -> bool {
+        match pattern {
+            UserPattern::Everybody => true,
+            UserPattern::Group(name) => {
+                let mut all = false;
+                self.groups.flatten(name, |user| all |= matches!(user, UserPattern::Everybody));
+                let groups = &self.policy.document.groups;
+                let written = |group: &str| groups.iter().find(|(name, _)| name.as_str() == group).map(|(_, users)| users);
+                all || self.groups.names_within(name).into_iter().filter_map(written).flatten().any(|user| is_sweeping(user))
+            }
+            _ => false,
+        }
+    }
+
     fn is_protected(&self, pattern: &UserPattern<'_>) -> bool {
         let mut any = false;
         let mut all = true;
@@ -316,4 +330,9 @@ fn covers_share(wide: &Written<'_>, narrow: &Written<'_>) -> bool {
             }
             (None, _) | (_, None) => false,
         }
+}
+
+/// `*@*` is everybody with a mail address, `**` everybody with another id.
+fn is_sweeping(written: &str) -> bool {
+    written.contains('*') && written.chars().all(|c| matches!(c, '*' | '@' | '.'))
 }

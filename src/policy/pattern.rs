@@ -54,6 +54,15 @@ impl Glob {
         Self::Stars { head, middle, tail }
     }
 
+    /// The texts between its stars.
+    pub(super) fn literals(&self) -> impl Iterator<Item = &str> {
+        let (ends, middle) = match self {
+            Self::Exact(text) => ([&**text, ""], &[][..]),
+            Self::Stars { head, middle, tail } => ([&**head, &**tail], &**middle),
+        };
+        ends.into_iter().chain(middle.iter().map(|part| &**part))
+    }
+
     /// Whether it is nothing but stars.
     pub(super) fn is_everything(&self) -> bool {
         matches!(self, Self::Stars { head, middle, tail } if head.is_empty() && middle.is_empty() && tail.is_empty())

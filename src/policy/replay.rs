@@ -77,6 +77,9 @@ pub struct Outcome {
     pub now_denied: Vec<Change>,
     /// What was refused and would go through, most frequent first.
     pub now_allowed: Vec<Change>,
+    /// What went through and would again, but for another user than then, or for none, most frequent first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub now_for_others: Vec<Change>,
 }
 
 /// Requests that would fare differently, and alike.
@@ -100,9 +103,17 @@ pub struct Change {
     pub count: u64,
     /// The latest of them.
     pub example: Example,
-    /// What would become of them.
+    /// What would change about them.
     #[serde(skip)]
-    fate: Fate,
+    turn: Turn,
+}
+
+/// What changes about a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Turn {
+    Denied,
+    Allowed,
+    ForAnother,
 }
 
 /// One request of several.
@@ -129,7 +140,7 @@ struct Key {
     subject: Option<String>,
     reason: Reason,
     was: Reason,
-    fate: Fate,
+    turn: Turn,
 }
 
 /// A record that a policy can be asked about.
@@ -197,14 +208,22 @@ impl<'p> Simulation<'p> {
         self.replayed += 1;
         let operation = self.catalog.classify(past.method, &path).ok();
         let verdict = self.policy.decide(&account, operation.as_ref(), subject, self.now);
-        let fate = match &verdict {
-            Verdict::Allowed(_) | Verdict::Observed(..) => Fate::Passed,
-            Verdict::Denied(_) => Fate::Refused,
+        let (fate, now_for) = match &verdict {
+            Verdict::Allowed(grant) => (Fate::Passed, grant.subject().map(Subject::as_str)),
+            Verdict::Observed(..) => (Fate::Passed, None),
+            Verdict::Denied(_) => (Fate::Refused, None),
         };
-        if fate == past.fate {
-            self.unchanged += 1;
-            return;
-        }
+        // Who only observed passed on no user that was not allowed; both that and what was wished for are as before.
+        let for_whom_before = now_for == past.subject || (was != Reason::Shared && now_for.is_none());
+        let turn = match (past.fate, fate) {
+            (Fate::Passed, Fate::Refused) => Turn::Denied,
+            (Fate::Refused, Fate::Passed) => Turn::Allowed,
+            (Fate::Passed, Fate::Passed) if !for_whom_before => Turn::ForAnother,
+            (Fate::Passed, Fate::Passed) | (Fate::Refused, Fate::Refused) => {
+                self.unchanged += 1;
+                return;
+            }
+        };
         let resource = operation.as_ref().map(ToString::to_string);
         let key = Key {
             account: past.account.to_owned(),
@@ -213,7 +232,7 @@ impl<'p> Simulation<'p> {
             subject: past.subject.map(ToOwned::to_owned),
             reason: verdict.reason(),
             was,
-            fate,
+            turn,
         };
         let example = || Example {
             id: past.id.to_owned(),
@@ -238,7 +257,7 @@ impl<'p> Simulation<'p> {
                 share: verdict.rule().map(ToOwned::to_owned),
                 count: 1,
                 example: example(),
-                fate,
+                turn,
             };
             self.changes.insert(key, change);
         } else {
@@ -273,14 +292,16 @@ impl<'p> Simulation<'p> {
             ungrouped: self.ungrouped,
             now_denied: Vec::new(),
             now_allowed: Vec::new(),
+            now_for_others: Vec::new(),
         };
         for change in self.changes.into_values() {
-            match change.fate {
-                Fate::Passed => outcome.now_allowed.push(change),
-                Fate::Refused => outcome.now_denied.push(change),
+            match change.turn {
+                Turn::Allowed => outcome.now_allowed.push(change),
+                Turn::Denied => outcome.now_denied.push(change),
+                Turn::ForAnother => outcome.now_for_others.push(change),
             }
         }
-        for list in [&mut outcome.now_denied, &mut outcome.now_allowed] {
+        for list in [&mut outcome.now_denied, &mut outcome.now_allowed, &mut outcome.now_for_others] {
             list.sort_by(|a, b| {
                 let names = |change: &Change| {
                     (change.account.clone(), change.resource.clone(), change.action.clone(), change.subject.clone(), change.reason)

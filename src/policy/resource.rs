@@ -6,7 +6,7 @@ use super::{
     index::{ANY, ActionCode, KindCode},
     pattern::Glob,
 };
-use crate::catalog::{Catalog, Endpoint, ResourceId};
+use crate::catalog::{Catalog, Endpoint, ResourceId, holds_escape};
 
 /// Which resources a rule concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(super) enum ResourcePatternError<'t> {
     Id,
     /// No path can hold this character in an id.
     Character(char),
+    /// An escape, as URLs have it: ids are written as they read.
+    Escape,
 }
 
 impl ResourcePattern {
@@ -54,10 +56,16 @@ impl ResourcePattern {
             None => Ids::Whole,
             Some("") => return Err(ResourcePatternError::Id),
             Some(id) => {
-                if let Some(odd) = id.chars().find(|c| c.is_control()) {
-                    return Err(ResourcePatternError::Character(odd));
-                }
                 let glob = Glob::parse(id);
+                for text in glob.literals() {
+                    // What the guard lets through holds neither: a backslash is refused, and a segment ends at its first `;`.
+                    if let Some(odd) = text.chars().find(|c| c.is_control() || matches!(c, '\\' | ';')) {
+                        return Err(ResourcePatternError::Character(odd));
+                    }
+                    if holds_escape(text.as_bytes()) {
+                        return Err(ResourcePatternError::Escape);
+                    }
+                }
                 if glob.is_everything() { Ids::Every } else { Ids::Named(glob) }
             }
         };
@@ -129,16 +137,23 @@ impl<'c> Reach<'c> {
     }
 }
 
-/// Whether an endpoint can concern an id that `glob` matches. Segments hold no slash.
+/// Whether an endpoint can concern an id that `glob` matches. Segments hold no slash, and none is empty, `.` or `..`.
 fn names(end: &ResourceId, glob: &Glob) -> bool {
     match (end, glob) {
         (ResourceId::Whole, _) => false,
         (ResourceId::Fixed(id), glob) => glob.matches(id),
-        (ResourceId::Segment(_), Glob::Exact(id)) => !id.contains('/'),
-        (ResourceId::Segments(places), Glob::Exact(id)) => id.split('/').filter(|part| !part.is_empty()).count() == places.len(),
+        (ResourceId::Segment(_), Glob::Exact(id)) => !id.contains('/') && is_name(id),
+        (ResourceId::Segments(places), Glob::Exact(id)) => id.split('/').count() == places.len() && id.split('/').all(is_name),
         (ResourceId::Segment(_), Glob::Stars { head, middle, tail }) => {
             ![head, tail].into_iter().chain(middle.iter()).any(|part| part.contains('/'))
         }
-        (ResourceId::Segments(_), Glob::Stars { .. }) => true,
+        (ResourceId::Segments(_), Glob::Stars { head, middle, tail }) => {
+            let no_gap = ![head, tail].into_iter().chain(middle.iter()).any(|part| part.contains("//"));
+            no_gap && !head.starts_with('/') && !tail.ends_with('/')
+        }
     }
+}
+
+fn is_name(segment: &str) -> bool {
+    !matches!(segment, "" | "." | "..")
 }

@@ -8,7 +8,8 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    Fate, Past, Reason,
+    Fate, Past, Policy, Reason,
+    decide::Sources,
     pattern::Glob,
     resource::{ResourcePattern, code},
 };
@@ -25,6 +26,8 @@ pub struct Suggestion<'c> {
     catalog: &'c Catalog,
     paths: PathRules,
     folds: Vec<Fold>,
+    /// The policy in force, which says where in a body users are named: no record does.
+    in_force: Option<&'c Policy>,
     accounts: BTreeMap<AccountId, Deeds>,
     learned: u64,
     skipped: u64,
@@ -55,6 +58,8 @@ type Deeds = BTreeMap<String, BTreeMap<String, Uses>>;
 struct Uses {
     itself: u64,
     behalf: BTreeMap<String, u64>,
+    /// Where in the body the users may have been named.
+    pointers: BTreeSet<String>,
 }
 
 /// For whom, without how often.
@@ -62,6 +67,7 @@ struct Uses {
 struct Doers {
     itself: bool,
     users: BTreeSet<String>,
+    pointers: BTreeSet<String>,
 }
 
 /// A share in the making.
@@ -89,7 +95,14 @@ impl<'c> Suggestion<'c> {
     /// [`FoldError`] for a text that ids cannot be folded to.
     pub fn new(catalog: &'c Catalog, paths: PathRules, folds: &[String]) -> Result<Self, FoldError> {
         let folds = folds.iter().map(|text| Fold::parse(text, catalog)).collect::<Result<_, _>>()?;
-        Ok(Self { catalog, paths, folds, accounts: BTreeMap::new(), learned: 0, skipped: 0, span: None })
+        Ok(Self { catalog, paths, folds, in_force: None, accounts: BTreeMap::new(), learned: 0, skipped: 0, span: None })
+    }
+
+    /// Takes from the policy in force where users are named in bodies.
+    #[must_use]
+    pub fn beside(mut self, policy: &'c Policy) -> Self {
+        self.in_force = Some(policy);
+        self
     }
 
     /// Takes a request into account, if it went through and an endpoint of the catalog took it.
@@ -123,11 +136,16 @@ impl<'c> Suggestion<'c> {
         let account: AccountId = past.account.parse().ok()?;
         let subject = past.subject.map(|subject| Subject::parse(subject.as_bytes())).transpose().ok()?;
         let resource = self.resource(&operation);
+        let sources = self.in_force.map(|policy| policy.subject_sources(&account, &operation, past.time));
+        let pointers: BTreeSet<String> = sources.iter().flat_map(Sources::iter).map(ToOwned::to_owned).collect();
         let actions = self.accounts.entry(account).or_default().entry(resource).or_default();
         let uses = actions.entry(operation.action_name().to_owned()).or_default();
         match subject {
             None => uses.itself += 1,
-            Some(subject) => *uses.behalf.entry(subject.as_str().to_owned()).or_default() += 1,
+            Some(subject) => {
+                *uses.behalf.entry(subject.as_str().to_owned()).or_default() += 1;
+                uses.pointers.extend(pointers);
+            }
         }
         Some(())
     }
@@ -178,7 +196,7 @@ impl Uses {
     }
 
     fn doers(&self) -> Doers {
-        Doers { itself: self.itself > 0, users: self.behalf.keys().cloned().collect() }
+        Doers { itself: self.itself > 0, users: self.behalf.keys().cloned().collect(), pointers: self.pointers.clone() }
     }
 }
 
@@ -227,6 +245,13 @@ impl Share<'_> {
         for user in &doers.users {
             let count = sum(&|uses| uses.behalf.get(user).copied().unwrap_or_default(), resources, actions);
             let _ = writeln!(text, "            - {}  # {count}", word(user));
+        }
+        let mut pointers = doers.pointers.iter();
+        if let Some(first) = pointers.next() {
+            let _ = writeln!(text, "          from: {{json: {}}}", word(first));
+        }
+        for other in pointers {
+            let _ = writeln!(text, "          # Another share in force reads them at {}: that takes a share of its own.", word(other));
         }
     }
 }

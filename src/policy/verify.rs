@@ -79,10 +79,10 @@ pub struct Case {
     span: Span,
 }
 
-/// Runs the policy's own tests.
+/// Runs the policy's own tests, on paths as the guard takes them.
 #[must_use]
-pub fn verify(policy: &Policy, catalog: &Catalog, now: Timestamp) -> Report {
-    policy.tests.run(policy, catalog, now)
+pub fn verify(policy: &Policy, catalog: &Catalog, paths: PathRules, now: Timestamp) -> Report {
+    policy.tests.run(policy, catalog, paths, now)
 }
 
 /// Reads a file of further tests. What is wrong goes to `complaints`.
@@ -159,16 +159,16 @@ impl Test {
         })
     }
 
-    fn run(&self, policy: &Policy, catalog: &Catalog, now: Timestamp) -> Case {
-        let operation = CanonicalPath::parse(&self.path, PathRules::default());
-        let operation = operation.as_ref().ok().and_then(|path| catalog.classify(&self.method, path).ok());
+    fn run(&self, policy: &Policy, catalog: &Catalog, paths: PathRules, now: Timestamp) -> Case {
+        let read = CanonicalPath::parse(&self.path, paths);
+        let operation = read.as_ref().ok().and_then(|path| catalog.classify(&self.method, path).ok());
         let verdict = policy.decide(&self.account, operation.as_ref(), self.subject.clone(), self.at.unwrap_or(now));
         let decision = match &verdict {
             Verdict::Allowed(_) => Expect::Allow,
             Verdict::Observed(..) | Verdict::Denied(_) => Expect::Deny,
         };
         let reason = verdict.reason();
-        let passed = decision == self.expect && self.because.is_none_or(|because| because == reason);
+        let passed = read.is_ok() && decision == self.expect && self.because.is_none_or(|because| because == reason);
         let request = format!("{} {}", self.method, self.path);
         let on_behalf = self.subject.as_ref().map(|subject| format!(" on behalf of {subject}")).unwrap_or_default();
         let name = self.name.clone().unwrap_or_else(|| format!("{}{on_behalf}: {request} → {}", self.account, self.expect));
@@ -183,7 +183,10 @@ impl Test {
             reason,
             share: verdict.rule().map(ToOwned::to_owned),
             passed,
-            problem: (!passed).then(|| self.problem(policy, catalog, decision, &verdict)),
+            problem: match &read {
+                Err(error) => Some(format!("{error} (guard.pass in the settings)")),
+                Ok(_) => (!passed).then(|| self.problem(policy, catalog, decision, &verdict)),
+            },
             line: self.line,
             span: self.span,
         }
@@ -209,7 +212,7 @@ impl Test {
 }
 
 fn request(written: &At<String>, source: &Source, complaints: &mut Complaints) -> Option<(String, String)> {
-    let mut words = written.split_whitespace();
+    let mut words = written.split_ascii_whitespace();
     let (Some(method), Some(target), None) = (words.next(), words.next(), words.next()) else {
         complaints
             .error(source, written.span, format!("`{}` is no request", written.value))
@@ -217,7 +220,8 @@ fn request(written: &At<String>, source: &Source, complaints: &mut Complaints) -
         return None;
     };
     let path = target.split_once('?').map_or(target, |(path, _)| path);
-    if let Err(error) = CanonicalPath::parse(path, PathRules::default()) {
+    // What only some settings take is for the run to judge.
+    if let Err(error) = CanonicalPath::parse(path, PathRules { allow_parameters: true }) {
         complaints.error(source, source.within(written.span, path), error.to_string());
         return None;
     }
@@ -271,10 +275,10 @@ impl Tests {
 
     /// Asks `policy` each of them. `now` is the time where a test names none.
     #[must_use]
-    pub fn run(&self, policy: &Policy, catalog: &Catalog, now: Timestamp) -> Report {
+    pub fn run(&self, policy: &Policy, catalog: &Catalog, paths: PathRules, now: Timestamp) -> Report {
         let mut report = Report::default();
         for test in &self.list {
-            let case = test.run(policy, catalog, now);
+            let case = test.run(policy, catalog, paths, now);
             if case.passed {
                 report.passed += 1;
             } else {

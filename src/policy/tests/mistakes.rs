@@ -112,7 +112,7 @@ tests:
   - {as: reporting, request: GET /datasets/2/Ac1/Vendors/list, expect: deny}
 "#;
     let asked = policy(text);
-    let report = verify(&asked.policy, &asked.catalog, now());
+    let report = verify(&asked.policy, &asked.catalog, PathRules::default(), now());
     assert_eq!((report.passed, report.failed), (1, 5));
     let mut complaints = Complaints::default();
     report.complain(&Source::new("policy.yaml", text), &mut complaints);
@@ -178,11 +178,39 @@ tests:
 
 #[test]
 fn whoever_may_act_for_everybody_is_told_of_however_it_is_written() {
-    for (users, told) in [("*", true), ("*@*", true), ("**", true), ("*@acme.example", false)] {
+    let groups = "groups:\n  all: [\"*\"]\n  any: [\"*@*\"]\n  outer: [\"@any\"]\n  finance:";
+    for (users, told) in
+        [("*", true), ("*@*", true), ("**", true), ("*@acme.example", false), ("@all", true), ("@outer", true), ("@finance", false)]
+    {
         let text = bot(&format!("      - {{resource: process:Order, actions: [create], impersonate: {{users: \"{users}\"}}}}\n"));
+        let text = text.replace("groups:\n  finance:", groups);
         let asked = policy(&text);
         let mut complaints = Complaints::default();
         lint(&asked.policy, &asked.catalog, &Source::new("policy.yaml", text.as_str()), None, now(), &mut complaints);
         assert_eq!(complaints.to_string().contains("on behalf of everybody"), told, "{users}: {complaints}");
     }
+}
+
+#[test]
+fn an_id_that_no_path_can_name_is_told() {
+    for (id, advice) in [
+        ("Purchase%20Order", "not `Purchase%20Order`"),
+        ("a%2Fb", "not `Purchase%20Order`"),
+        ("a;b", "an id cannot hold ';'"),
+        ("a\\\\b", "an id cannot hold"),
+        (".", "process"),
+        ("..", "process"),
+        ("*%41*", "not `Purchase%20Order`"),
+    ] {
+        let said =
+            refused(&format!("version: 1\nservice_accounts:\n  bot:\n    deny:\n      - {{resource: \"process:{id}\", actions: \"*\"}}\n"));
+        assert!(said.contains(advice), "{id}: {said}");
+    }
+    // What merely looks like one.
+    policy(&bot("      - {resource: \"process:100% of it\", actions: [read]}\n"));
+}
+
+#[test]
+fn the_last_day_there_is_is_a_date() {
+    policy(&bot("      - {resource: \"process:Order\", actions: [read], until: 9999-12-31}\n"));
 }

@@ -97,6 +97,28 @@ fn a_policy_is_suggested_from_what_went_through() {
 }
 
 #[test]
+fn a_policy_under_which_nobody_is_acted_for_any_more_shows() {
+    let past = || past("procure-to-pay", Some("zoe@acme.example"), "POST", "/process/2/Ac1/Purchase_Order", "shared", Fate::Passed);
+    let text = "version: 1\nenforcement: observe\nservice_accounts:\n  procure-to-pay:\n    shares:\n      - {resource: \"process:*\", actions: [create, submit]}\n";
+    let edited = policy(text);
+    let mut simulation = Simulation::new(&edited.policy, &edited.catalog, PathRules::default(), now());
+    simulation.replay(&past());
+    let outcome = simulation.finish();
+    assert_eq!((outcome.unchanged, outcome.now_for_others.len(), outcome.now_denied.len()), (0, 1, 0), "{outcome:?}");
+}
+
+#[test]
+fn a_suggestion_reads_users_where_the_policy_in_force_does() {
+    let from = "version: 1\nservice_accounts:\n  bot:\n    shares:\n      - {resource: \"process:*\", actions: [create], impersonate: {users: [\"*@acme.example\"], required: true, from: {json: /u}}}\n";
+    let in_force = policy(from);
+    let mut suggestion = Suggestion::new(&in_force.catalog, PathRules::default(), &[]).unwrap().beside(&in_force.policy);
+    suggestion.learn(&past("bot", Some("zoe@acme.example"), "POST", "/process/2/Ac1/PO", "shared", Fate::Passed));
+    let text = suggestion.finish();
+    assert!(text.contains("from: {json: \"/u\"}"), "{text}");
+    policy(&text);
+}
+
+#[test]
 fn ids_fold_only_to_what_the_catalog_knows() {
     let catalog = catalog();
     let error = |fold: &str| Suggestion::new(&catalog, PathRules::default(), &[fold.to_owned()]).unwrap_err().to_string();

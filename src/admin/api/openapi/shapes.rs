@@ -159,7 +159,7 @@ pub(super) fn trial() -> Value {
         "properties": {
             "holds": {"type": "boolean", "description": "Whether it would be taken: no mistakes, and its own tests pass."},
             "digest": maybe(), "diagnostics": diagnostics(),
-            "replayed": {"type": "integer"}, "unchanged": {"type": "integer"}, "now_denied": changes, "now_allowed": changes
+            "replayed": {"type": "integer"}, "unchanged": {"type": "integer"}, "now_denied": changes, "now_allowed": changes, "now_for_others": changes
         }
     })
 }
