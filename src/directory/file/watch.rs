@@ -13,7 +13,7 @@ use std::{
 use notify::{RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::Shared;
+use super::shared::Shared;
 
 /// How often the file is looked at without a notice; also how often it is vouched for.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
