@@ -171,6 +171,24 @@ fn check_prints_the_settings_in_force_and_no_secret() {
 }
 
 #[test]
+fn check_finds_what_a_start_would_stumble_over() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let assertion = "{upstream_headers: {X-Forwarded-User: \"{user}\"}, assertion: {key: signing.pem, audience: api}}";
+    let mut sidecar = Sidecar::behind(&Upstream::start()).policy(FINANCE).set("impersonation", assertion).accounts(&[]).prepare();
+    sidecar.write("signing.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    let refused = sidecar.vicar(&["check"]).exited(1).stderr;
+    assert!(refused.contains("vicar.yaml:") && refused.contains("signing.pem"), "{refused}");
+    sidecar.launch();
+    assert_eq!(sidecar.wait(), Some(1), "a sidecar does not start on it either");
+    // Whoever may write the policy is who decides.
+    let sidecar = Sidecar::behind(&Upstream::start()).policy(FINANCE).prepare();
+    assert_eq!(sidecar.vicar(&["check"]).succeeded().stderr, "");
+    std::fs::set_permissions(sidecar.folder().join("policy.yaml"), std::fs::Permissions::from_mode(0o646)).unwrap();
+    let warned = sidecar.vicar(&["check"]).succeeded().stderr;
+    assert!(warned.contains("policy.yaml: warning: anybody on this machine may write to it"), "{warned}");
+}
+
+#[test]
 fn check_names_every_mistake_by_file_line_and_column() {
     let sidecar = Sidecar::behind(&Upstream::start()).accounts(&[]).policy(&FINANCE.replace("dataset:*", "datset:*")).prepare();
     let ran = sidecar.vicar(&["check"]).exited(1);

@@ -1,7 +1,6 @@
 //! What a start would stumble over that is in no document, found without starting: for `vicar check`.
 
 use std::{
-    fs::File,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -12,41 +11,28 @@ use crate::{
     audit::CheckpointKey,
     proxy::{assertion::Signer, tls::ServerTls, upstream::Service},
     settings::Loaded,
-    source::Complaints,
+    source::{Complaints, Source, Span},
 };
 
 /// Complains of keys, certificates and folders that `loaded` names and that [`super::start`] would refuse, and warns of
 /// files that anybody may write to.
 pub fn rehearse(loaded: &Loaded, complaints: &mut Complaints) {
     let settings = &loaded.settings;
-    let mut tried = |field: &str, files: &[&Path], tried: Result<(), String>| {
-        // Whoever checks need not be let read what the sidecar reads.
-        let unread = files.iter().find_map(|file| File::open(file).err().map(|why| (file, why)));
-        match (unread, tried) {
-            (Some((file, why)), _) => {
-                let words = format!("{}: {why}; a sidecar run here by the same user does not start", file.display());
-                loaded.warn(field, words, complaints);
-            }
-            (None, Err(why)) => loaded.complain(field, why, complaints),
-            (None, Ok(())) => {}
+    let mut tried = |field: &str, tried: Result<(), String>| {
+        if let Err(why) = tried {
+            loaded.complain(field, why, complaints);
         }
     };
-    let upstream = &settings.upstream.tls;
-    let files: Vec<&Path> = [&upstream.ca, &upstream.certificate, &upstream.key].into_iter().flatten().map(PathBuf::as_path).collect();
-    tried("upstream.url", &files, Service::new(&settings.upstream).map(drop).map_err(|error| error.to_string()));
+    tried("upstream.url", Service::new(&settings.upstream).map(drop).map_err(|error| error.to_string()));
     if let Some(assertion) = &settings.impersonation.assertion {
-        let files: Vec<&Path> = std::iter::once(&assertion.key).chain(&assertion.previous).map(|file| file.as_path()).collect();
-        tried("impersonation.assertion", &files, Signer::load(assertion).map(drop).map_err(|error| error.to_string()));
+        tried("impersonation.assertion", Signer::load(assertion).map(drop).map_err(|error| error.to_string()));
     }
     if let Some(checkpoint) = &settings.audit.checkpoint {
-        let loads = CheckpointKey::load_private(&checkpoint.key).map_err(|error| error.to_string());
-        tried("audit.checkpoint", &[&checkpoint.key], loads);
+        tried("audit.checkpoint", CheckpointKey::load_private(&checkpoint.key).map_err(|error| error.to_string()));
     }
     let listeners = settings.listen.iter().filter_map(|listen| listen.tls.as_ref()).map(|tls| ("listen", tls));
     for (field, tls) in listeners.chain(settings.admin.tls.as_ref().map(|tls| ("admin.tls", tls))) {
-        let files: Vec<&Path> =
-            [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()].into_iter().flatten().map(PathBuf::as_path).collect();
-        tried(field, &files, ServerTls::load(tls).map(drop).map_err(|error| error.to_string()));
+        tried(field, ServerTls::load(tls).map(drop).map_err(|error| error.to_string()));
     }
     let journal = &settings.audit.journal.path;
     if let Some((folder, why)) = no_way_in(journal) {
@@ -57,8 +43,10 @@ pub fn rehearse(loaded: &Loaded, complaints: &mut Complaints) {
     let documents = documents.chain(settings.catalog.iter().map(|path| path.value.clone()));
     for path in documents.chain(settings.directory.file.as_ref().map(|path| path.value.clone())) {
         if std::fs::metadata(&path).is_ok_and(|meta| meta.mode() & 0o002 != 0) {
-            let words = format!("anybody on this machine may write to {}", path.display());
-            loaded.warn("version", words, complaints).help(format!("chmod o-w {}", path.display()));
+            let file = Source::new(path.display().to_string(), "");
+            complaints
+                .warning(&file, Span::default(), "anybody on this machine may write to it")
+                .help(format!("chmod o-w {}", path.display()));
         }
     }
 }
