@@ -97,7 +97,7 @@ pub(super) async fn simulate(desk: &Desk, who: &Who, text: String, since: Option
         };
         policy::verify(&tried, &rules.catalog, rules.path, now).complain(&written, &mut complaints);
         policy::lint(&tried, &rules.catalog, &written, Some(&known), now, &mut complaints);
-        let mut simulation = Simulation::new(&tried, &rules.catalog, rules.path, now);
+        let mut simulation = Simulation::new(&tried, &rules.catalog, rules.path, now).beside(&rules.policy);
         let filter = Filter { since, kind: Some(Kind::Access), ..Filter::default() };
         audit::read(&source, &filter, Page::default(), &mut |line| {
             simulation.replay(&Past::from(line.record));

@@ -47,6 +47,11 @@ enum FailOn {
 }
 
 pub(super) async fn run(args: SimulateArgs, options: &Options) -> Done {
+    // Another catalog numbers its kinds and actions in another way.
+    let in_force = match args.catalog.as_slice() {
+        [] => lifecycle::documents_untested(&options.settings()?.settings, &mut Complaints::default()),
+        _ => None,
+    };
     let mut loaded = options.settings_with(Some(args.policy))?;
     if !args.catalog.is_empty() {
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
@@ -62,6 +67,9 @@ pub(super) async fn run(args: SimulateArgs, options: &Options) -> Done {
         .complain(&documents.policy_source, &mut complaints);
     complain(&complaints);
     let mut simulation = Simulation::new(&documents.policy, &documents.catalog, lifecycle::path_rules(&loaded.settings), now);
+    if let Some(in_force) = &in_force {
+        simulation = simulation.beside(&in_force.policy);
+    }
     let source = args.past.replay(&loaded, "replaying", |past| simulation.replay(past)).await?;
     let outcome = simulation.finish();
     match options.output {
@@ -70,7 +78,7 @@ pub(super) async fn run(args: SimulateArgs, options: &Options) -> Done {
             say(&format!("{} from the {source} replayed: {} unchanged", count(outcome.replayed, "request"), outcome.unchanged))?;
             print("would be refused from now on", Ink::Red, &outcome.now_denied)?;
             print("would go through from now on", Ink::Yellow, &outcome.now_allowed)?;
-            print("would be made for another, or for nobody, from now on", Ink::Yellow, &outcome.now_for_others)?;
+            print("may be made for another, or for nobody, from now on", Ink::Yellow, &outcome.now_for_others)?;
             if outcome.ungrouped > 0 {
                 say(&format!("\nand {} in further groups that are not listed", count(outcome.ungrouped, "changed request")))?;
             }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{Policy, Reason, Verdict};
 use crate::{
     audit,
-    catalog::{CanonicalPath, Catalog, PathRules},
+    catalog::{CanonicalPath, Catalog, Operation, PathRules},
     identity::{AccountId, Subject},
 };
 
@@ -50,6 +50,8 @@ pub enum Fate {
 #[derive(Debug)]
 pub struct Simulation<'p> {
     policy: &'p Policy,
+    /// The policy in force, which says where in a body users are named: no record does.
+    in_force: Option<&'p Policy>,
     catalog: &'p Catalog,
     paths: PathRules,
     now: Timestamp,
@@ -77,7 +79,8 @@ pub struct Outcome {
     pub now_denied: Vec<Change>,
     /// What was refused and would go through, most frequent first.
     pub now_allowed: Vec<Change>,
-    /// What went through and would again, but for another user than then, or for none, most frequent first.
+    /// What went through and would again, but for another user than then or for none: as far as can be told, where the
+    /// user may have been named in the body. Most frequent first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub now_for_others: Vec<Change>,
 }
@@ -187,6 +190,7 @@ impl<'p> Simulation<'p> {
     pub fn new(policy: &'p Policy, catalog: &'p Catalog, paths: PathRules, now: Timestamp) -> Self {
         Self {
             policy,
+            in_force: None,
             catalog,
             paths,
             now,
@@ -197,6 +201,13 @@ impl<'p> Simulation<'p> {
             skipped: 0,
             ungrouped: 0,
         }
+    }
+
+    /// Takes from the policy in force where users were named in bodies, to see whether they would still be looked for there.
+    #[must_use]
+    pub fn beside(mut self, in_force: &'p Policy) -> Self {
+        self.in_force = Some(in_force);
+        self
     }
 
     /// Asks one request again.
@@ -218,7 +229,7 @@ impl<'p> Simulation<'p> {
         let turn = match (past.fate, fate) {
             (Fate::Passed, Fate::Refused) => Turn::Denied,
             (Fate::Refused, Fate::Passed) => Turn::Allowed,
-            (Fate::Passed, Fate::Passed) if !for_whom_before => Turn::ForAnother,
+            (Fate::Passed, Fate::Passed) if !for_whom_before || self.overlooks(&account, operation.as_ref(), past) => Turn::ForAnother,
             (Fate::Passed, Fate::Passed) | (Fate::Refused, Fate::Refused) => {
                 self.unchanged += 1;
                 return;
@@ -263,6 +274,13 @@ impl<'p> Simulation<'p> {
         } else {
             self.ungrouped += 1;
         }
+    }
+
+    /// Whether the user that a request may have named in its body would no longer be looked for there.
+    fn overlooks(&self, account: &AccountId, operation: Option<&Operation<'_, '_>>, past: &Past<'_>) -> bool {
+        let (Some(in_force), Some(operation), Some(_)) = (self.in_force, operation, past.subject) else { return false };
+        let now = self.policy.subject_sources(account, operation, self.now);
+        in_force.subject_sources(account, operation, self.now).iter().any(|pointer| now.iter().all(|other| other != pointer))
     }
 
     fn read<'r>(&mut self, past: &Past<'r>) -> Option<Question<'r>> {

@@ -188,7 +188,7 @@ fn tried(trial: &Trial) -> Markup {
                 p { "Of " strong { (layout::count(i64::try_from(outcome.replayed).unwrap_or(0), "past request")) } ", " strong { (outcome.unchanged) } " would fare as before." }
                 (changes("Would be refused from now on", "bad", &outcome.now_denied))
                 (changes("Would go through from now on", "warn", &outcome.now_allowed))
-                (changes("Would be made for another, or for nobody, from now on", "warn", &outcome.now_for_others))
+                (changes("May be made for another, or for nobody, from now on", "warn", &outcome.now_for_others))
             }
         }
     }

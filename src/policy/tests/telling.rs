@@ -112,10 +112,17 @@ fn a_suggestion_reads_users_where_the_policy_in_force_does() {
     let from = "version: 1\nservice_accounts:\n  bot:\n    shares:\n      - {resource: \"process:*\", actions: [create], impersonate: {users: [\"*@acme.example\"], required: true, from: {json: /u}}}\n";
     let in_force = policy(from);
     let mut suggestion = Suggestion::new(&in_force.catalog, PathRules::default(), &[]).unwrap().beside(&in_force.policy);
-    suggestion.learn(&past("bot", Some("zoe@acme.example"), "POST", "/process/2/Ac1/PO", "shared", Fate::Passed));
+    let past = || past("bot", Some("zoe@acme.example"), "POST", "/process/2/Ac1/PO", "shared", Fate::Passed);
+    suggestion.learn(&past());
     let text = suggestion.finish();
     assert!(text.contains("from: {json: \"/u\"}"), "{text}");
-    policy(&text);
+    // Whether a policy looks for users where they were named shows beside the one in force alone.
+    for (tried, for_others) in [(text.as_str(), 0), (&text.replace("          from: {json: \"/u\"}\n", ""), 1)] {
+        let tried = policy(tried);
+        let mut simulation = Simulation::new(&tried.policy, &tried.catalog, PathRules::default(), now()).beside(&in_force.policy);
+        simulation.replay(&past());
+        assert_eq!(simulation.finish().now_for_others.len(), for_others);
+    }
 }
 
 #[test]
