@@ -180,6 +180,7 @@ fn trailers_go_both_ways_but_carry_no_identity() {
     );
     let answer = connection.send(head).answer();
     assert_eq!(answer.trailers, [("x-sum".to_owned(), "6".to_owned())]);
+    assert_eq!(sidecar.record(&answer.request_id())["outcome"], "completed");
     let seen = upstream.only();
     assert_eq!(seen.trailers, [("x-check".to_owned(), "ok".to_owned())]);
     // Trailers that nobody announced, or may be sent, leave the body whole and the connection usable.
@@ -196,6 +197,7 @@ fn trailers_go_both_ways_but_carry_no_identity() {
         );
         let answer = connection.send(head).answer();
         assert_eq!((answer.text().as_str(), answer.trailers.len()), ("abc", 0));
+        assert_eq!(sidecar.record(&answer.request_id())["outcome"], "completed");
         assert_eq!((upstream.last().text().as_str(), upstream.last().trailers.len()), ("{}", 0));
     }
 }

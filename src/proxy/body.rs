@@ -96,6 +96,8 @@ pub struct Upload {
     deadline: Deadline,
     /// For the upstream to take more, and then to answer.
     exchange: Rc<Deadline>,
+    /// When all of the exchange has to be over, if it is bounded.
+    end: Option<Instant>,
     limit: u64,
 }
 
@@ -219,7 +221,8 @@ impl Relay {
                 {
                     entry.sent(data.len() as u64);
                 }
-                if self.from.is_end_stream() {
+                // Nothing comes behind trailers, and nobody asks again.
+                if self.from.is_end_stream() || frame.is_trailers() {
                     self.finish();
                 } else {
                     self.idle.rearm();
@@ -343,8 +346,36 @@ impl HttpBody for UpstreamBody {
 
 impl Upload {
     /// Hands on `from`, at most `limit` bytes of it, as long as its pieces come in time.
-    pub fn new(from: Incoming, rules: Arc<Rules>, state: Rc<UploadState>, deadline: Deadline, exchange: Rc<Deadline>, limit: u64) -> Self {
-        Self { from, rules, state, deadline, exchange, limit }
+    pub fn new(
+        from: Incoming,
+        rules: Arc<Rules>,
+        state: Rc<UploadState>,
+        deadline: Deadline,
+        exchange: (Rc<Deadline>, Option<Instant>),
+        limit: u64,
+    ) -> Self {
+        let (exchange, end) = exchange;
+        Self { from, rules, state, deadline, exchange, end, limit }
+    }
+
+    /// It is the service that is waited for now.
+    fn await_service(&self) {
+        self.deadline.disarm();
+        let first_byte = self.rules.timeouts.first_byte.0;
+        self.exchange.arm(self.left().map_or(first_byte, |left| left.min(first_byte)));
+    }
+
+    /// It is the caller who is waited for now, and no longer than all may take.
+    fn await_caller(&self) {
+        match self.left() {
+            Some(left) => self.exchange.arm(left),
+            None => self.exchange.disarm(),
+        }
+        self.deadline.arm(self.rules.timeouts.body.0);
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.end.map(|end| end.saturating_duration_since(Instant::now()))
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -372,25 +403,21 @@ impl Upload {
                         Err(frame) => frame,
                     },
                 };
-                self.deadline.disarm();
-                self.exchange.arm(self.rules.timeouts.first_byte.0);
-                if self.from.is_end_stream() {
+                self.await_service();
+                if self.from.is_end_stream() || frame.is_trailers() {
                     self.state.ended.set(UploadEnd::Whole);
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {
-                self.deadline.disarm();
-                self.exchange.arm(self.rules.timeouts.first_byte.0);
+                self.await_service();
                 self.state.ended.set(UploadEnd::Whole);
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broke(UploadEnd::Broken, error.into())))),
             Poll::Pending => {
                 if !self.deadline.armed() {
-                    // It is the caller who is waited for now.
-                    self.exchange.disarm();
-                    self.deadline.arm(self.rules.timeouts.body.0);
+                    self.await_caller();
                 }
                 match self.deadline.poll_passed(cx) {
                     Poll::Ready(()) => Poll::Ready(Some(Err(self.broke(UploadEnd::Broken, BodyError::Silent)))),

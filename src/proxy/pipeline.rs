@@ -364,6 +364,11 @@ impl Way<'_> {
         Err(Problem::because(Code::UnsupportedMediaType, format!("This endpoint takes {}.", content_types.join(", "))))
     }
 
+    /// When all of it has to be over, if that is bounded.
+    fn end(&self) -> Option<Instant> {
+        self.rules.timeouts.total.map(|total| self.began + total.0)
+    }
+
     /// The largest body the endpoint takes, in bytes.
     fn body_limit(&self, operation: Option<&Operation<'_, '_>>) -> u64 {
         operation.and_then(|operation| operation.endpoint.body).map_or(self.rules.body_limit, |size| size.0)
@@ -372,7 +377,8 @@ impl Way<'_> {
     async fn read_body(&self, body: Incoming) -> Result<Bytes, Problem> {
         let limit = self.rules.subject_body_limit;
         let deadline = &self.exchange.deadline;
-        deadline.arm(self.rules.timeouts.body.0);
+        let body_time = self.rules.timeouts.body.0;
+        deadline.arm(self.end().map_or(body_time, |end| body_time.min(end.saturating_duration_since(Instant::now()))));
         let read = deadline.bound(Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX)).collect()).await;
         deadline.disarm();
         match read {
@@ -480,7 +486,8 @@ impl Way<'_> {
             Unconsumed::Stream(body) => {
                 let state = Rc::new(UploadState::default());
                 let deadline = self.worker.deadlines.deadline();
-                let upload = Upload::new(body, self.rules.clone(), state.clone(), deadline, self.exchange.deadline.clone(), limit);
+                let exchange = (self.exchange.deadline.clone(), self.end());
+                let upload = Upload::new(body, self.rules.clone(), state.clone(), deadline, exchange, limit);
                 (UpstreamBody::Relayed(upload), Some(state))
             }
         }
@@ -504,7 +511,7 @@ impl Way<'_> {
         }
         let timeouts = &self.rules.timeouts;
         let deadline: &Rc<Deadline> = &self.exchange.deadline;
-        let bounds = Bounds { timeouts, end: timeouts.total.map(|total| self.began + total.0) };
+        let bounds = Bounds { timeouts, end: self.end() };
         let upstream = self.worker.upstream(&self.rules.service);
         let asked = Instant::now();
         let sent = upstream.send(request, grant, &entry, deadline, bounds).await;

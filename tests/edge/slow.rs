@@ -110,6 +110,15 @@ fn an_exchange_that_takes_too_long_in_all_is_given_up() {
     connection.send(Call::get(USERS).with(sidecar.app()).bytes());
     let text = String::from_utf8_lossy(&connection.rest()).into_owned();
     assert!(text.contains("drop") && !text.ends_with("0\r\n\r\n"), "{text}");
+
+    // A body on its way, taken or not, makes it no longer.
+    upstream.always(Reply::hang());
+    let sidecar = impatient(&upstream, "total: 500ms, first_byte: 10m, body: 10m");
+    sidecar.send(&Call::post(ORDERS).with(sidecar.app()).json(&json!({"a": 1}))).expect(504, "upstream-timeout");
+    let mut connection = Connection::open(sidecar.address());
+    let call = Call::post(ORDERS).with(sidecar.app()).header("Content-Type", "application/json").header("Content-Length", "9").bytes();
+    connection.send(call).send("{");
+    connection.answer().expect(504, "upstream-timeout");
 }
 
 /// Longer than a connection is kept ready.
