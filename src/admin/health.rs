@@ -21,7 +21,9 @@ pub(super) async fn livez() -> Response {
 
 /// Whether requests should be sent here, and how things are.
 pub(super) async fn readyz(State(desk): State<Desk>) -> Response {
-    let (status, word) = match readiness(&desk) {
+    // What is answered is what is told.
+    let (keys, log) = (desk.shared.directory.stats(), desk.shared.audit.stats());
+    let (status, word) = match readiness(&desk, &keys, &log) {
         Readiness::Ready => (StatusCode::OK, "ready"),
         Readiness::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
         Readiness::AuditUnavailable => (StatusCode::SERVICE_UNAVAILABLE, "audit-unavailable"),
@@ -29,7 +31,7 @@ pub(super) async fn readyz(State(desk): State<Desk>) -> Response {
     };
     answer(
         status,
-        json!({"status": word, "policy": policy(&desk), "reload": reload(&desk), "directory": directory(&desk.shared.directory.stats()), "audit": audit(&desk.shared.audit.stats())}),
+        json!({"status": word, "policy": policy(&desk), "reload": reload(&desk), "directory": directory(&keys), "audit": audit(&log)}),
     )
 }
 
@@ -43,12 +45,12 @@ enum Readiness {
     DirectoryUnavailable,
 }
 
-fn readiness(desk: &Desk) -> Readiness {
+fn readiness(desk: &Desk, keys: &CacheStats, log: &AuditStats) -> Readiness {
     if desk.status.draining() {
         Readiness::Draining
-    } else if desk.shared.audit.stats().unavailable.is_some() {
+    } else if log.unavailable.is_some() {
         Readiness::AuditUnavailable
-    } else if desk.shared.directory.stats().vouched.is_none() {
+    } else if keys.vouched.is_none() {
         Readiness::DirectoryUnavailable
     } else {
         Readiness::Ready

@@ -153,8 +153,7 @@ impl RecordQuery {
             account: text(&self.account),
             accounts: permitted.only().unwrap_or_default().iter().map(ToString::to_string).collect(),
             key: text(&self.key),
-            // As the log has it.
-            subject: text(&self.subject).map(|subject| if subject.contains('@') { subject.to_ascii_lowercase() } else { subject }),
+            subject: text(&self.subject).map(Filter::subject_as_recorded),
             resource: text(&self.resource),
             action: text(&self.action),
             decision: word("decision", self.decision.as_ref(), "allow, deny")?,

@@ -58,15 +58,15 @@ pub(super) async fn run(args: SimulateArgs, options: &Options) -> Done {
         loaded.settings.catalog = args.catalog.iter().map(|path| absolute(path).into()).collect();
     }
     let now = now();
+    let paths = lifecycle::path_rules(&loaded.settings);
     let mut complaints = Complaints::default();
     let Some(documents) = lifecycle::documents_untested(&loaded.settings, &mut complaints) else {
         return Err(Failure::documents(&complaints));
     };
     // A policy that fails its own tests would not be taken; what it would change can be shown all the same.
-    policy::verify(&documents.policy, &documents.catalog, lifecycle::path_rules(&loaded.settings), now)
-        .complain(&documents.policy_source, &mut complaints);
+    policy::verify(&documents.policy, &documents.catalog, paths, now).complain(&documents.policy_source, &mut complaints);
     complain(&complaints);
-    let mut simulation = Simulation::new(&documents.policy, &documents.catalog, lifecycle::path_rules(&loaded.settings), now);
+    let mut simulation = Simulation::new(&documents.policy, &documents.catalog, paths, now);
     if let Some(in_force) = &in_force {
         simulation = simulation.beside(&in_force.policy);
     }

@@ -2,12 +2,12 @@
 //!
 //! The folders of the settings, the policy and the catalogs are watched, not the files: editors and Kubernetes
 //! replace a file by a rename or by swapping a symlink above it. Since a notice can get lost, the files are also
-//! looked at twice a second by their times and size. What was not taken is read again now and then, and told again only if
-//! something else is wrong with it: a file that could not be read, for want of descriptors say, shows no change. An edit of several files is waited for until nothing has moved
-//! for a moment; then everything is read again, the policy's tests run, and the rules are swapped as one. Files that
-//! moved while they were read are read once more: half of one edit and half of another is never in force. What is
-//! edited while the sidecar starts, which takes a while where its directory is slow, is found by how the files looked
-//! [before they were first read](First).
+//! looked at twice a second by their times and size. What was not taken is read again now and then, and told again only
+//! if something else is wrong with it: a file that could not be read, for want of descriptors say, shows no change. An
+//! edit of several files is waited for until nothing has moved for a moment; then everything is read again, the policy's
+//! tests run, and the rules are swapped as one. Files that moved while they were read are read once more: half of one
+//! edit and half of another is never in force. What is edited while the sidecar starts, which takes a while where its
+//! directory is slow, is found by how the files looked [before they were first read](First).
 //!
 //! No request takes longer for it: reading and compiling give way to the threads that serve, and what is replaced is
 //! freed by none of them.

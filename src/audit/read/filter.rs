@@ -55,6 +55,12 @@ pub enum Order {
 }
 
 impl Filter {
+    /// A user as records have it: mail addresses stand there in lower case.
+    #[must_use]
+    pub fn subject_as_recorded(raw: String) -> String {
+        if raw.contains('@') { raw.to_ascii_lowercase() } else { raw }
+    }
+
     /// Whether `record` is wanted.
     #[must_use]
     pub fn takes(&self, record: &Record) -> bool {

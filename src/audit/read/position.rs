@@ -140,7 +140,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_none_is_refused(raw in "[jsk]?[_.xzn0-9a-g+ -]{0,20}") {
+        fn what_is_taken_reads_back(raw in "[jsk]?[_.xzn0-9a-g+ -]{0,20}") {
             if let Ok(position) = raw.parse::<Position>() {
                 prop_assert_eq!(position.to_string().parse(), Ok(position));
             }
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_told() {
+    fn what_is_none_is_refused() {
         for raw in [
             "",
             "j",

@@ -93,7 +93,7 @@ impl Wanted {
             account: self.account,
             accounts: Vec::new(),
             key: self.key,
-            subject: self.subject.map(subject),
+            subject: self.subject.map(Filter::subject_as_recorded),
             resource: self.resource,
             action: self.action,
             decision: self.decision.map(|word| match word {
@@ -110,9 +110,4 @@ impl Wanted {
             sidecar: self.sidecar,
         })
     }
-}
-
-/// Mail addresses stand in the log in lower case.
-fn subject(raw: String) -> String {
-    if raw.contains('@') { raw.to_ascii_lowercase() } else { raw }
 }

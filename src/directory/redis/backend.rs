@@ -124,9 +124,10 @@ impl Directory for RedisDirectory {
                 }
                 // Whoever was let see to it is not let see to another that is made under its id.
                 let admins = self.field("admins".to_owned()).await?.unwrap_or_default();
-                for admin in admins.split_whitespace() {
-                    let field = format!("admin:{admin}");
-                    let Some(raw) = self.field(field.clone()).await? else { continue };
+                let fields = admins.split_whitespace().map(|admin| format!("admin:{admin}")).collect::<Vec<_>>();
+                let found = if fields.is_empty() { Vec::new() } else { self.fields(&fields).await? };
+                for (field, raw) in fields.into_iter().zip(found) {
+                    let Some(raw) = raw else { continue };
                     let mut admin: Admin = self.read(&field, &raw)?;
                     if admin.accounts.contains(id) {
                         admin.accounts.retain(|account| account != id);
