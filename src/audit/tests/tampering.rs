@@ -1,6 +1,8 @@
 //! Logs that somebody has edited.
 
-use super::*;
+use std::time::Duration;
+
+use super::{super::checkpoint::Sealer, *};
 
 /// One way to tamper with a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,15 @@ fn resealed(line: &[u8], seq: u64, prev: &[u8; 64]) -> Vec<u8> {
     hasher.update(&line);
     chain::seal(&mut line, &mut hasher, seq, prev);
     line
+}
+
+/// All lines with numbers and hashes anew, as somebody does who has no key.
+fn rechain(lines: &mut [Vec<u8>]) {
+    let mut prev = chain::GENESIS;
+    for (at, line) in lines.iter_mut().enumerate() {
+        *line = resealed(line, at as u64 + 1, &prev);
+        prev = *chain::Seal::read(line).unwrap().hash;
+    }
 }
 
 fn tamper(lines: &mut Vec<Vec<u8>>, way: Tampering, at: usize) {
@@ -158,11 +169,7 @@ fn a_chain_that_was_rewritten_whole_is_found_by_its_checkpoints() {
     let segment = rewritten.last_segment();
     let mut lines = journal::forge::lines(&segment);
     lines[20] = edited(&lines[20]);
-    let mut prev = chain::GENESIS;
-    for (at, line) in lines.iter_mut().enumerate() {
-        *line = resealed(line, at as u64 + 1, &prev);
-        prev = *chain::Seal::read(line).unwrap().hash;
-    }
+    rechain(&mut lines);
     journal::forge::rewrite(&segment, &lines);
     fs::remove_file(rewritten.journal().join("mark")).unwrap();
     assert!(!check(&rewritten, &key).ok);
@@ -171,6 +178,91 @@ fn a_chain_that_was_rewritten_whole_is_found_by_its_checkpoints() {
     journal::forge::rewrite(&segment, &lines);
     assert!(rewritten.verified().ok, "{:?}", rewritten.verified());
     assert!(!check(&rewritten, &key).ok);
+}
+
+/// A log of records at these seconds, in one chain; those in `signed` are checkpoints over the record before them.
+fn log_at(seconds: &[i64], signed: &[usize], sealer: &Sealer) -> Vec<Vec<u8>> {
+    let ground = Ground::new();
+    let audit = ground.open();
+    write(&audit, 0..1);
+    now(audit.close());
+    let template = String::from_utf8(journal::forge::lines(&ground.last_segment()).remove(0)).unwrap();
+    let (head, rest) = template.split_once("\"time\":\"").unwrap();
+    let (_, rest) = rest.split_once('"').unwrap();
+    let (rest, _) = rest.rsplit_once(",\"seq\":").unwrap();
+    let begin: jiff::Timestamp = "2026-11-27T12:00:00Z".parse().unwrap();
+    let (mut lines, mut prev) = (Vec::new(), chain::GENESIS);
+    for (at, seconds) in seconds.iter().enumerate() {
+        let time = begin + jiff::SignedDuration::from_secs(*seconds);
+        let mut line = format!("{head}\"time\":\"{time:.3}\"{rest}");
+        if signed.contains(&at) {
+            let mark = sealer.seal("one", at as u64, chain::text(&prev));
+            line.push_str(",\"checkpoint\":");
+            line.push_str(&serde_json::to_string(&mark).unwrap());
+        }
+        let mut line = line.into_bytes();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&line);
+        chain::seal(&mut line, &mut hasher, at as u64 + 1, &prev);
+        prev = *chain::Seal::read(&line).unwrap().hash;
+        lines.push(line);
+    }
+    lines
+}
+
+fn verified(lines: &[Vec<u8>], key: &CheckpointKey) -> Verification {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("export.jsonl");
+    fs::write(&file, lines.iter().flat_map(|line| [line.as_slice(), b"\n"].concat()).collect::<Vec<u8>>()).unwrap();
+    now(verify(&LogSource::File(file), Some(key), &mut |_| {})).unwrap()
+}
+
+#[test]
+fn a_genuine_checkpoint_signs_nothing_but_the_record_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = key_file(folder.path(), "checkpoint.pem", 7);
+    let (sealer, key) = (Sealer::load(&path, Duration::from_secs(600)).unwrap(), CheckpointKey::load(&path).unwrap());
+    let genuine = log_at(&vec![0; 5001], &[5000], &sealer);
+    let found = verified(&genuine, &key);
+    assert!(found.ok, "{found:?}");
+    assert_eq!(found.chains[0].signed_to, Some(5000));
+    for place in [0, 1, 4000, 5000, 5300, 9500] {
+        let mut lines = genuine.clone();
+        let checkpoint = lines.pop().unwrap();
+        for _ in 0..5000 {
+            lines.push(lines[0].clone());
+        }
+        lines[20] = edited(&lines[20]);
+        lines.insert(place, checkpoint);
+        rechain(&mut lines);
+        let found = verified(&lines, &key);
+        assert!(!found.ok, "copied to {place}");
+        assert_eq!(found.chains[0].signed_to, None, "copied to {place}: {found:?}");
+    }
+}
+
+#[test]
+fn only_a_sidecar_that_was_at_work_without_signing_is_said_to_owe_checkpoints() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = key_file(folder.path(), "checkpoint.pem", 7);
+    let (sealer, key) = (Sealer::load(&path, Duration::from_secs(600)).unwrap(), CheckpointKey::load(&path).unwrap());
+    let day = 86_400;
+    let ok = |seconds: &[i64], signed: &[usize]| verified(&log_at(seconds, signed, &sealer), &key).ok;
+    assert!(ok(&[0, 1, 2, 600, day, day + 600], &[3, 5]), "idle for a day");
+    assert!(ok(&[0, 1, 2, 600, 700, day, day + 590, day + 600], &[3, 7]), "killed, and started a day later");
+    assert!(ok(&[0, 1, 2, 600, day, day, day + 600], &[3, 6]), "stopped, and started a day later");
+    assert!(ok(&[0, 1, day, day + 600, day - 9000, day + 700, day + 1200], &[1, 3, 6]), "a long request ended");
+    let busy: Vec<i64> = (0..200).map(|minute| minute * 60).collect();
+    assert!(ok(&busy, &[10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120, 130, 140, 150, 160, 170, 180, 190]), "at work");
+    assert!(!ok(&busy, &[10, 20, 30]), "at work for hours, and signed no more");
+    // Nor does the last one come again and again.
+    let mut lines = log_at(&busy, &[10], &sealer);
+    let checkpoint = lines[10].clone();
+    for at in (20..200).step_by(10) {
+        lines[at] = checkpoint.clone();
+    }
+    rechain(&mut lines);
+    assert!(!verified(&lines, &key).ok, "one checkpoint, repeated");
 }
 
 #[test]

@@ -33,8 +33,12 @@ struct Chain {
     recent: Vec<[u8; 64]>,
     checkpoints: u64,
     signed_to: Option<u64>,
-    /// When the next signature was due at the latest.
-    due: Option<Timestamp>,
+    /// The latest time that a record had.
+    latest: Timestamp,
+    /// Longest time between two signatures while records are written, in milliseconds.
+    every: Option<u64>,
+    /// Milliseconds that went by since the last signature while records were written.
+    unsigned_for: u64,
     overdue: bool,
 }
 
@@ -98,22 +102,20 @@ impl<'k> Chains<'k> {
             if seal.seq == 1 && *seal.prev != GENESIS {
                 self.complain(Some(1), &sidecar, "is the first of its chain, but names one before it");
             }
-            self.chains.insert(sidecar.clone(), Chain::begin(&seal));
+            self.chains.insert(sidecar.clone(), Chain::begin(&seal, time));
         } else {
-            self.follow(&sidecar, &seal, intact);
+            self.follow(&sidecar, &seal, intact, time);
+        }
+        if let Some(chain) = self.chains.get_mut(&sidecar) {
+            chain.wait_until(time);
         }
         if let Some(mark) = mark {
-            self.check(&sidecar, seal.seq, &mark, time);
-        }
-        if let Some(chain) = self.chains.get_mut(&sidecar)
-            && chain.due.is_some_and(|due| time > due)
-        {
-            chain.overdue = true;
+            self.check(&sidecar, seal.seq, &mark);
         }
         Some((sidecar, seal.seq))
     }
 
-    fn follow(&mut self, sidecar: &str, seal: &Seal<'_>, intact: bool) {
+    fn follow(&mut self, sidecar: &str, seal: &Seal<'_>, intact: bool, time: Timestamp) {
         let Some(chain) = self.chains.get_mut(sidecar) else { return };
         let mut problems = Vec::new();
         let next = chain.last.saturating_add(1);
@@ -135,7 +137,7 @@ impl<'k> Chains<'k> {
             problems.push((seal.seq, "stands there twice: it was repeated".to_owned()));
         } else if seal.seq == 1 && *seal.prev == GENESIS {
             problems.push((1, format!("the numbers begin again at 1 after record {}: the journal was lost or replaced", chain.last)));
-            *chain = Chain { checkpoints: chain.checkpoints, ..Chain::begin(seal) };
+            *chain = Chain { checkpoints: chain.checkpoints, ..Chain::begin(seal, time) };
         } else {
             problems.push((seal.seq, format!("stands after record {}: it was moved, or inserted", chain.last)));
         }
@@ -151,26 +153,31 @@ impl<'k> Chains<'k> {
         }
     }
 
-    fn check(&mut self, sidecar: &str, seq: u64, mark: &CheckpointMark, time: Timestamp) {
+    /// A checkpoint signs what stands before it in this log, and nothing else: a genuine one may have been copied in
+    /// front of a chain that was written anew, or far behind the record that it names.
+    fn check(&mut self, sidecar: &str, seq: u64, mark: &CheckpointMark) {
         let good = self.key.map(|key| key.accepts(sidecar, mark));
         let Some(chain) = self.chains.get_mut(sidecar) else { return };
         chain.checkpoints += 1;
         let known = chain.knows(mark.seq).map(|hash| text(hash) == mark.hash);
-        match (good, known) {
-            (Some(false), _) => self.complain(Some(seq), sidecar, "is a checkpoint whose signature is not by this key"),
-            (_, Some(false)) => self.complain(
+        if good == Some(false) {
+            self.complain(Some(seq), sidecar, "is a checkpoint whose signature is not by this key");
+        } else if mark.seq >= seq {
+            self.complain(
+                Some(seq),
+                sidecar,
+                format!("is a checkpoint over record {}, which did not exist yet: it was moved here", mark.seq),
+            );
+        } else if known == Some(false) {
+            self.complain(
                 Some(mark.seq),
                 sidecar,
                 format!("is not the record that the checkpoint {seq} was signed over: the chain was rewritten"),
-            ),
-            (Some(true), _) => {
-                chain.signed_to = Some(mark.seq);
-                // Two intervals and some: a busy machine signs late.
-                let grace =
-                    jiff::SignedDuration::from_secs(i64::try_from(mark.every.saturating_mul(2).saturating_add(60)).unwrap_or(i64::MAX / 4));
-                chain.due = time.checked_add(grace).ok();
-            }
-            (None, _) => {}
+            );
+        } else if good == Some(true) && known == Some(true) && chain.signed_to.is_none_or(|to| to < mark.seq) {
+            chain.signed_to = Some(mark.seq);
+            chain.every = Some(mark.every.saturating_mul(1000));
+            chain.unsigned_for = 0;
         }
     }
 
@@ -213,7 +220,7 @@ impl<'k> Chains<'k> {
 }
 
 impl Chain {
-    fn begin(seal: &Seal<'_>) -> Self {
+    fn begin(seal: &Seal<'_>, time: Timestamp) -> Self {
         let mut chain = Self {
             first: seal.seq,
             last: seal.seq,
@@ -221,11 +228,24 @@ impl Chain {
             recent: vec![[0; 64]; REMEMBERED],
             checkpoints: 0,
             signed_to: None,
-            due: None,
+            latest: time,
+            every: None,
+            unsigned_for: 0,
             overdue: false,
         };
         chain.remember(seal);
         chain
+    }
+
+    /// A record of this time is in the chain. Of the time since the one before it, no more counts than a sidecar may let go by
+    /// without signing: it may have been idle, asleep or down.
+    fn wait_until(&mut self, time: Timestamp) {
+        let waited = u64::try_from(time.duration_since(self.latest).as_millis()).unwrap_or(0);
+        self.latest = self.latest.max(time);
+        let Some(every) = self.every else { return };
+        self.unsigned_for = self.unsigned_for.saturating_add(waited.min(every));
+        // Once before the sidecar slept or went down, once for that, once after it; and some: a busy machine signs late.
+        self.overdue |= self.unsigned_for > every.saturating_mul(3).saturating_add(60_000);
     }
 
     fn slot(seq: u64) -> usize {
