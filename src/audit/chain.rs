@@ -3,6 +3,8 @@
 //! A record's line ends with `,"seq":N,"prev":"…","hash":"…"}`. The hash is blake3 over the bytes of the line before
 //! `,"hash"`, so it covers every field, the number and the hash before.
 
+use super::digest::Begun;
+
 /// What `prev` of the first record is.
 pub(super) const GENESIS: [u8; 64] = [b'0'; 64];
 
@@ -24,17 +26,15 @@ pub(super) struct Seal<'l> {
     pub(super) hashed: &'l [u8],
 }
 
-/// Puts number and hashes at the end of `line`, all of whose fields are there from `from` on but no closing brace;
-/// `hasher` has seen them. Gives the new hash.
-pub(super) fn seal(line: &mut Vec<u8>, hasher: &mut blake3::Hasher, seq: u64, prev: &[u8; 64]) -> [u8; 64] {
-    let fields = line.len();
+/// Puts number and hashes at the end of `line`, all of whose fields are there from `from` on but no closing brace; of
+/// them `begun` was begun. Gives the new hash.
+pub(super) fn seal(line: &mut Vec<u8>, from: usize, begun: Begun, seq: u64, prev: &[u8; 64]) -> [u8; 64] {
     line.extend_from_slice(SEQ_FIELD);
     line.extend_from_slice(itoa::Buffer::new().format(seq).as_bytes());
     line.extend_from_slice(PREV_FIELD);
     line.extend_from_slice(prev);
     line.push(b'"');
-    hasher.update(line.get(fields..).unwrap_or_default());
-    let hash = hex(hasher.finalize().as_bytes());
+    let hash = hex(&begun.finish(line.get(from..).unwrap_or_default()));
     line.extend_from_slice(HASH_FIELD);
     line.extend_from_slice(&hash);
     line.extend_from_slice(b"\"}");
@@ -100,9 +100,8 @@ mod tests {
 
     fn sealed(fields: &str, seq: u64, prev: &[u8; 64]) -> Vec<u8> {
         let mut line = fields.as_bytes().to_vec();
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&line);
-        seal(&mut line, &mut hasher, seq, prev);
+        let begun = Begun::of(&line);
+        seal(&mut line, 0, begun, seq, prev);
         line
     }
 

@@ -5,6 +5,7 @@
 
 mod chain;
 mod checkpoint;
+mod digest;
 mod entry;
 mod error;
 mod event;
@@ -24,7 +25,7 @@ mod verify;
 mod writer;
 
 pub use checkpoint::{CheckpointKey, CheckpointMark};
-pub use entry::Entry;
+pub use entry::{Closings, Entry};
 pub use error::{AuditError, AuditUnavailable};
 pub use event::Event;
 pub use export::{Format, export};

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::{
-    deadline::Deadline, limits::Permit, names::Fate, phase::Phase, rewrite::Rewriting, rules::Rules, span::Recording, upstream::Lease,
+    deadline::Deadline, limits::Permit, names::Fate, outbox, phase::Phase, rewrite::Rewriting, rules::Rules, span::Recording,
+    upstream::Lease,
 };
 use crate::{audit::Entry, directory::Refused};
 
@@ -261,7 +262,7 @@ impl Relay {
         }
         if let Some(mut entry) = self.entry.take() {
             self.count_upload(&mut entry);
-            entry.complete();
+            outbox::complete(entry);
         }
     }
 

@@ -6,6 +6,9 @@
 //! the second piece, and a peer that is awake for the first need not be woken for the next. With few requests under way
 //! there is nothing to wait for, and each piece goes out at once.
 //!
+//! Records of requests that ended in such a turn are written together as well, before anything more is sent: who has its
+//! answer finds the record.
+//!
 //! To its owner a piece that is kept has been written, as it would have been to the system's own buffer. Where the peer
 //! does not take it, the owner is told at its next write or flush, and further writes wait.
 
@@ -27,6 +30,8 @@ use tokio::{
     },
 };
 
+use crate::audit::{Closings, Entry};
+
 /// No more than so many bytes are kept for one connection; longer pieces go out at once.
 pub(super) const KEPT: usize = 2 << 10;
 /// With fewer requests under way on the thread nothing is kept.
@@ -39,7 +44,9 @@ thread_local! {
         Outbox {
             runs: Cell::new(false),
             under_way: Cell::new(0),
+            closings: RefCell::new(Closings::new()),
             waker: RefCell::new(None),
+            called: Cell::new(false),
             waiting: RefCell::new(Vec::new()),
             spare: RefCell::new(Vec::new()),
         }
@@ -52,7 +59,11 @@ struct Outbox {
     runs: Cell<bool>,
     /// Requests for which the upstream is waited for.
     under_way: Cell<usize>,
+    /// Requests that all went through, and have no record yet.
+    closings: RefCell<Closings>,
     waker: RefCell<Option<Waker>>,
+    /// Whether it was woken since it was last sent.
+    called: Cell<bool>,
     waiting: RefCell<Vec<Arc<Mutex<Out>>>>,
     spare: RefCell<Vec<Vec<u8>>>,
 }
@@ -94,7 +105,10 @@ impl Runs {
 
 impl Drop for Runs {
     fn drop(&mut self) {
-        OUTBOX.with(|outbox| outbox.runs.set(false));
+        OUTBOX.with(|outbox| {
+            outbox.runs.set(false);
+            outbox.closings.borrow_mut().write();
+        });
     }
 }
 
@@ -114,6 +128,18 @@ impl Drop for UnderWay {
     }
 }
 
+/// All of this entry's request went through.
+pub(super) fn complete(entry: Entry) {
+    OUTBOX.with(|outbox| {
+        if outbox.keeps() {
+            outbox.closings.borrow_mut().complete(entry);
+            outbox.call();
+        } else {
+            entry.complete();
+        }
+    });
+}
+
 /// Sends what the connections of this thread keep, whenever the tasks that were ready have had their turn. One of these
 /// runs on each serving thread.
 pub(super) async fn run() {
@@ -121,6 +147,8 @@ pub(super) async fn run() {
     let mut taken = Vec::new();
     poll_fn(|cx| {
         OUTBOX.with(|outbox| {
+            outbox.called.set(false);
+            outbox.closings.borrow_mut().write();
             std::mem::swap(&mut taken, &mut outbox.waiting.borrow_mut());
             for out in taken.drain(..) {
                 lock(&out).send_kept(outbox);
@@ -133,6 +161,12 @@ pub(super) async fn run() {
         Poll::Pending
     })
     .await
+}
+
+/// Writes the records of what has ended on this thread.
+fn write_records() {
+    // A connection may outlive what its thread had.
+    let _ = OUTBOX.try_with(|outbox| outbox.closings.borrow_mut().write());
 }
 
 fn lock(out: &Mutex<Out>) -> MutexGuard<'_, Out> {
@@ -148,12 +182,17 @@ impl Outbox {
     }
 
     fn add(&self, out: Arc<Mutex<Out>>) {
-        let mut waiting = self.waiting.borrow_mut();
-        waiting.push(out);
-        if waiting.len() == 1
+        self.waiting.borrow_mut().push(out);
+        self.call();
+    }
+
+    /// Sees to it that what is kept is sent.
+    fn call(&self) {
+        if !self.called.get()
             && let Some(waker) = &*self.waker.borrow()
         {
             waker.wake_by_ref();
+            self.called.set(true);
         }
     }
 }
@@ -256,6 +295,7 @@ impl AsyncWrite for Tcp {
         let this = self.get_mut();
         OUTBOX.with(|outbox| {
             if buf.len() > KEPT || !outbox.keeps() {
+                write_records();
                 ready!(this.poll_first(cx))?;
                 return lock(&this.out).half()?.poll_write(cx, buf);
             }
@@ -281,6 +321,7 @@ impl AsyncWrite for Tcp {
     /// For what is long; small pieces come joined.
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        write_records();
         ready!(this.poll_first(cx))?;
         lock(&this.out).half()?.poll_write_vectored(cx, bufs)
     }
@@ -303,6 +344,7 @@ impl AsyncWrite for Tcp {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        write_records();
         let mut out = lock(&self.out);
         ready!(out.poll_send(cx))?;
         out.half()?.poll_shutdown(cx)
@@ -311,6 +353,7 @@ impl AsyncWrite for Tcp {
 
 impl Drop for Tcp {
     fn drop(&mut self) {
+        write_records();
         let mut out = lock(&self.out);
         out.try_send();
         if let Some(half) = out.half.take() {

@@ -552,7 +552,7 @@ impl Way<'_> {
         let body = if hyper::body::Body::is_end_stream(&from) {
             deadline.disarm();
             lease.give_back(upload.as_deref());
-            entry.complete();
+            outbox::complete(entry);
             Body::Empty
         } else {
             let mut span = self.span.take();

@@ -1,12 +1,14 @@
 //! For tests: a segment whose frames are whole, whatever they say. This is what somebody writes who knows the format.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use super::{
+    Keeping, SEGMENT_MIN,
     frame::{FrameKind, OPEN_WORD},
     scan::{Opened, SegmentReader, Step},
     segment::SegmentWriter,
 };
+use crate::settings::Durability;
 
 /// The record lines of a segment.
 pub(in crate::audit) fn lines(path: &Path) -> Vec<Vec<u8>> {
@@ -36,4 +38,19 @@ pub(in crate::audit) fn rewrite(path: &Path, lines: &[Vec<u8>]) {
     }
     let used = writer.at();
     writer.mapped().cut(used).unwrap();
+}
+
+/// A journal of small segments.
+pub(super) fn keeping(folder: &Path) -> Keeping {
+    Keeping {
+        folder: folder.to_owned(),
+        sidecar: "one".to_owned(),
+        segment: SEGMENT_MIN,
+        keep: Duration::from_secs(3600),
+        max_size: u64::MAX,
+        durability: Durability::Process,
+        entries: true,
+        backlog: None,
+        patience: Duration::ZERO,
+    }
 }

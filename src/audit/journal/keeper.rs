@@ -233,26 +233,12 @@ fn older(path: &std::path::Path, keep: Duration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        audit::journal::{Keeping, SEGMENT_MIN, Takes, scan::SegmentReader},
-        settings::Durability,
-    };
+    use crate::audit::journal::{Takes, forge, scan::SegmentReader};
 
     #[test]
     fn a_segment_that_the_requests_have_overtaken_is_not_used() {
         let folder = tempfile::tempdir().unwrap();
-        let keeping = Keeping {
-            folder: folder.path().to_owned(),
-            sidecar: "one".to_owned(),
-            segment: SEGMENT_MIN,
-            keep: Duration::from_secs(3600),
-            max_size: u64::MAX,
-            durability: Durability::Process,
-            entries: true,
-            backlog: None,
-            patience: Duration::ZERO,
-        };
-        let (journal, _) = Journal::open(keeping, None).unwrap();
+        let (journal, _) = Journal::open(forge::keeping(folder.path()), None).unwrap();
         let fill = || {
             let before = journal.end().segment;
             while journal.end().segment == before {

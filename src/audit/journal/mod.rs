@@ -34,7 +34,10 @@ use std::{
     time::Duration,
 };
 
-use super::error::AuditUnavailable;
+use super::{
+    digest::{Begun, LANES},
+    error::AuditUnavailable,
+};
 use crate::settings::Durability;
 use behind::Behind;
 use folder::Lock;
@@ -88,6 +91,15 @@ pub(super) struct Journal {
     _lock: Lock,
 }
 
+/// An entry that has ended, and has no record yet.
+#[derive(Debug)]
+pub(super) struct Closing {
+    /// All fields, no closing brace.
+    pub(super) line: Vec<u8>,
+    /// Where it stands while it is open.
+    pub(super) place: Place,
+}
+
 /// Where an open entry stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
@@ -128,15 +140,14 @@ impl Journal {
 
     /// Numbers, chains and writes a record. `line` has all its fields and no closing brace; on failure it is as it was.
     pub(super) fn record(&self, line: &mut Vec<u8>, takes: Takes) -> Result<u64, AuditUnavailable> {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(fields(line));
+        let begun = Begun::of(fields(line));
         let mut tail = self.tail();
         self.flush_waiting(&mut tail)?;
         match takes {
             Takes::WithinBacklog => self.check_backlog(&tail)?,
             Takes::Always | Takes::Closing(_) => {}
         }
-        self.seal_and_put(&mut tail, line, &mut hasher, takes.closes())?;
+        self.seal_and_put(&mut tail, line, begun, takes.closes())?;
         Ok(tail.written)
     }
 
@@ -145,8 +156,31 @@ impl Journal {
         if self.record(&mut line, takes).is_ok() {
             return;
         }
-        let mut tail = self.tail();
-        let closes = takes.closes();
+        self.wait(&mut self.tail(), line, takes.closes());
+    }
+
+    /// The same for entries that have ended about the same time.
+    pub(super) fn close_all(&self, ended: &mut Vec<Closing>) {
+        for some in ended.chunks_mut(LANES) {
+            let mut lines = [&[][..]; LANES];
+            for (line, closing) in lines.iter_mut().zip(some.iter()) {
+                *line = fields(&closing.line);
+            }
+            let begun = Begun::of_all(lines);
+            let mut tail = self.tail();
+            let mut room = self.flush_waiting(&mut tail).is_ok();
+            for (Closing { line, place }, begun) in some.iter_mut().zip(begun) {
+                room = room && self.seal_and_put(&mut tail, line, begun, Some(*place)).is_ok();
+                if !room {
+                    // Those behind it wait as well: records keep their order.
+                    self.wait(&mut tail, std::mem::take(line), Some(*place));
+                }
+            }
+        }
+        ended.clear();
+    }
+
+    fn wait(&self, tail: &mut Tail, line: Vec<u8>, closes: Option<Place>) {
         if closes.is_none() {
             if tail.waiting_events >= WAITING_EVENTS {
                 tracing::error!("too many events wait for space in the audit journal; one was dropped");

@@ -15,7 +15,7 @@ use super::{
     slots::Slots,
 };
 use crate::{
-    audit::{chain, error::AuditUnavailable},
+    audit::{chain, digest::Begun, error::AuditUnavailable},
     settings::Durability,
 };
 
@@ -75,9 +75,8 @@ impl Journal {
     /// What found no space earlier comes first.
     pub(super) fn flush_waiting(&self, tail: &mut Tail) -> Result<(), AuditUnavailable> {
         while let Some(mut waiting) = tail.waiting.pop_front() {
-            let mut hasher = blake3::Hasher::new();
-            hasher.update(fields(&waiting.line));
-            if let Err(stuck) = self.seal_and_put(tail, &mut waiting.line, &mut hasher, waiting.closes) {
+            let begun = Begun::of(fields(&waiting.line));
+            if let Err(stuck) = self.seal_and_put(tail, &mut waiting.line, begun, waiting.closes) {
                 tail.waiting.push_front(waiting);
                 return Err(stuck);
             }
@@ -92,11 +91,12 @@ impl Journal {
         &self,
         tail: &mut Tail,
         line: &mut Vec<u8>,
-        hasher: &mut blake3::Hasher,
+        begun: Begun,
         closes: Option<Place>,
     ) -> Result<(), AuditUnavailable> {
         let unsealed = line.len();
-        let hash = chain::seal(line, hasher, tail.seq + 1, &tail.prev);
+        let from = unsealed - fields(line).len();
+        let hash = chain::seal(line, from, begun, tail.seq + 1, &tail.prev);
         if let Err(stuck) = self.put(tail, FrameKind::Record, fields(line)) {
             line.truncate(unsealed);
             return Err(stuck);
@@ -266,5 +266,49 @@ pub(super) fn create_fitting(path: PathBuf, ordinal: u64, size: usize) -> std::i
             Err(error) if trouble_of(&error) == AuditUnavailable::Full && size / 2 >= SEGMENT_MIN => size /= 2,
             other => return other,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audit::journal::{Closing, folder, forge};
+
+    #[test]
+    fn entries_that_end_together_on_a_full_disk_wait_in_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = Journal::open(forge::keeping(folder.path()), None).unwrap();
+        let line = |n: u64| format!("open {{\"id\":\"{n}\",\"text\":\"{}\"", "x".repeat(900)).into_bytes();
+        let mut ended: Vec<_> = (0..5).map(|n| Closing { place: journal.open_entry(&line(n)).unwrap().0, line: line(n) }).collect();
+        let left = |journal: &Journal| {
+            let open = journal.counts().1;
+            (journal.tail().waiting.len() as u64, open)
+        };
+        let room = |tail: &Tail, records: usize| tail.current.fits(records * span(line(0).len() + 200));
+        while room(&journal.tail(), 3) {
+            journal.record(&mut line(99), Takes::Always).unwrap();
+        }
+        {
+            let mut tail = journal.tail();
+            tail.ready.clear();
+            tail.trouble = Some(AuditUnavailable::Full);
+        }
+        journal.close_all(&mut ended);
+        assert!(ended.is_empty());
+        let (waiting, open) = left(&journal);
+        assert!((1..5).contains(&waiting) && open == waiting, "{waiting} wait, {open} are open");
+        journal.tail().trouble = None;
+        journal.record(&mut line(5), Takes::Always).unwrap();
+        assert_eq!(left(&journal), (0, 0));
+        let lines = folder::segments(folder.path()).unwrap().into_iter().flat_map(|(_, path)| forge::lines(&path));
+        let seals: Vec<_> = lines.collect();
+        let mut prev = chain::GENESIS;
+        for line in &seals {
+            let seal = chain::Seal::read(line).unwrap();
+            assert!(seal.holds() && *seal.prev == prev);
+            prev = *seal.hash;
+        }
+        let ids: Vec<_> = seals.iter().map(|line| serde_json::from_slice::<serde_json::Value>(line).unwrap()["id"].clone()).collect();
+        assert_eq!(ids[ids.len() - 6..], ["0", "1", "2", "3", "4", "5"]);
     }
 }

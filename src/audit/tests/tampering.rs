@@ -44,9 +44,8 @@ fn edited(line: &[u8]) -> Vec<u8> {
 fn resealed(line: &[u8], seq: u64, prev: &[u8; 64]) -> Vec<u8> {
     let fields = line.windows(7).rposition(|w| w == b",\"seq\":").unwrap();
     let mut line = line[..fields].to_vec();
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&line);
-    chain::seal(&mut line, &mut hasher, seq, prev);
+    let begun = digest::Begun::of(&line);
+    chain::seal(&mut line, 0, begun, seq, prev);
     line
 }
 
@@ -201,9 +200,8 @@ fn log_at(seconds: &[i64], signed: &[usize], sealer: &Sealer) -> Vec<Vec<u8>> {
             line.push_str(&serde_json::to_string(&mark).unwrap());
         }
         let mut line = line.into_bytes();
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&line);
-        chain::seal(&mut line, &mut hasher, at as u64 + 1, &prev);
+        let begun = digest::Begun::of(&line);
+        chain::seal(&mut line, 0, begun, at as u64 + 1, &prev);
         prev = *chain::Seal::read(&line).unwrap().hash;
         lines.push(line);
     }

@@ -43,6 +43,35 @@ fn a_crash_between_a_record_and_the_end_of_its_entry_makes_no_second_record() {
 }
 
 #[test]
+fn entries_that_ended_together_are_open_until_their_records_are_written() {
+    let ground = Ground::new();
+    let audit = ground.open();
+    let mut closings = Closings::new();
+    let some = |n: u64| match n {
+        3 => Opening { path: "/", query: None, user_agent: None, ..opening(n) },
+        5 => long(n),
+        _ => opening(n),
+    };
+    for n in 0..11 {
+        let mut entry = now(audit.open_entry(some(n))).unwrap();
+        entry.status(200);
+        closings.complete(entry);
+    }
+    assert_eq!((audit.stats().open_entries, ground.records().len()), (3, 8));
+    let crashed = ground.crashed();
+    drop(crashed.open());
+    assert_eq!(interrupted(&crashed), (8..11).map(id).collect::<Vec<_>>());
+    closings.write();
+    assert_eq!(audit.stats().open_entries, 0);
+    let records = ground.records();
+    assert_eq!(records.iter().map(|r| r.id.clone()).collect::<Vec<_>>(), (0..11).map(id).collect::<Vec<_>>());
+    assert!(records.iter().all(|r| r.outcome == Outcome::Completed) && ground.verified().ok);
+    closings.complete(now(audit.open_entry(opening(11))).unwrap());
+    drop(closings);
+    assert_eq!((audit.stats().open_entries, ground.records().len()), (0, 12));
+}
+
+#[test]
 fn a_crash_while_a_crash_is_mended_makes_no_second_record() {
     let ground = Ground::new();
     let audit = ground.open();

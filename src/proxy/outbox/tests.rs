@@ -9,6 +9,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::audit::{Audit, Decision, Opening, Standing, Writer};
 
 /// Runs a scene on a thread that has an outbox.
 fn on_a_serving_thread<T>(scene: impl Future<Output = T>) -> T {
@@ -163,4 +164,66 @@ proptest! {
             assert!(reading.await.unwrap() == written);
         });
     }
+}
+
+/// A request that is under way, in this log.
+async fn entry(audit: &Audit) -> Entry {
+    let opening = Opening {
+        id: ulid::Ulid::nil(),
+        time: jiff::Timestamp::UNIX_EPOCH,
+        began: std::time::Instant::now(),
+        standing: Standing::SignedIn,
+        account: Some("app"),
+        key: None,
+        subject: None,
+        method: "GET",
+        path: "/",
+        query: None,
+        resource: None,
+        action: None,
+        decision: Decision::Allow,
+        reason: "shared",
+        share: None,
+        policy: "",
+        stale: false,
+        client: std::net::Ipv4Addr::LOCALHOST.into(),
+        user_agent: None,
+        trace_id: None,
+    };
+    audit.open_entry(opening).await.unwrap()
+}
+
+#[test]
+fn who_has_an_answer_finds_its_record_however_it_was_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = crate::settings::Audit::default();
+    settings.journal.path = folder.path().to_owned();
+    let audit = Audit::open(&settings, "one", Writer::Sidecar).unwrap();
+    let records = || audit.stats().records;
+    on_a_serving_thread(async {
+        let ((mut near, far), (other, _others_peer)) = (pair().await, pair().await);
+        complete(entry(&audit).await);
+        assert_eq!(records(), 0);
+        tokio::task::yield_now().await;
+        assert_eq!(records(), 1, "at the end of the turn");
+        complete(entry(&audit).await);
+        near.write_all(&[b'x'; KEPT + 1]).await.unwrap();
+        assert_eq!(records(), 2, "before a long piece");
+        complete(entry(&audit).await);
+        near.write_vectored(&[io::IoSlice::new(b"x")]).await.unwrap();
+        assert_eq!(records(), 3, "before several pieces");
+        complete(entry(&audit).await);
+        drop(other);
+        assert_eq!(records(), 4, "before a connection goes");
+        complete(entry(&audit).await);
+        near.shutdown().await.unwrap();
+        assert_eq!(records(), 5, "before the end");
+        drop(far);
+        let before = OUTBOX.with(|outbox| outbox.under_way.replace(CROWD - 1));
+        complete(entry(&audit).await);
+        assert_eq!(records(), 6, "at once, where few are under way");
+        OUTBOX.with(|outbox| outbox.under_way.set(before));
+        complete(entry(&audit).await);
+    });
+    assert_eq!((records(), audit.stats().open_entries), (7, 0), "when the thread ends");
 }
