@@ -2,7 +2,8 @@
 //!
 //! An HTTP/1 caller that takes nothing of its answer stops its connection, and `phase` sees that. Over HTTP/2 it can
 //! stop one stream and answer pings on the connection all the same; the answer's body is then not asked for again,
-//! so somebody else has to look.
+//! so somebody else has to look. The library holds such a stream until the connection ends; here it is open no longer, so
+//! that it does not hold the connection.
 
 use std::{
     cell::{Cell, RefCell},
@@ -49,19 +50,24 @@ pub(super) struct Open {
 /// The body of an answer on a stream.
 #[derive(Debug)]
 pub(super) enum StreamBody {
-    /// Nothing to wait for.
-    Short { bytes: Option<Bytes>, _open: Open },
-    /// The upstream's.
-    Watched { relayed: Rc<Watched>, _open: Open },
+    /// None, so nothing to wait for.
+    None { _open: Open },
+    /// Some, for the caller to take.
+    Watched(Rc<Watched>),
 }
 
 /// An answer that is let go when nobody takes it.
 #[derive(Debug)]
 pub(super) struct Watched {
-    body: RefCell<Option<Body>>,
+    answer: RefCell<Option<Answer>>,
     /// Since when the caller owes a sign that it takes more.
     owed_since: Cell<Option<u64>>,
-    streams: Weak<Streams>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    body: Body,
+    open: Open,
 }
 
 /// What a look at the streams found.
@@ -69,7 +75,7 @@ pub(super) struct Watched {
 pub(super) enum Found {
     /// All is well.
     Well,
-    /// There has been nothing to do for too long.
+    /// There has been nothing to do for too long, or nothing but to wait for one of Vicar's own answers to be taken.
     Idle,
     /// The peer takes nothing at all.
     Stuck,
@@ -101,11 +107,13 @@ impl Streams {
     /// Looks at the streams, and lets go of answers that nobody takes.
     pub(super) fn review(&self, seen: &Seen, timeouts: &Timeouts) -> Found {
         let now = self.deadlines.tick();
+        let mut own_untaken = false;
         self.watched.borrow_mut().retain(|watched| {
             let Some(watched) = watched.upgrade() else { return false };
             if watched.owed_since.get().is_some_and(|since| longer(now.saturating_sub(since), timeouts.body.0)) {
                 // The upstream's connection closes and the record says `interrupted`; the stream is reset when it is next asked.
-                drop(watched.body.borrow_mut().take());
+                let untaken = watched.answer.borrow_mut().take();
+                own_untaken |= untaken.is_some_and(|answer| matches!(answer.body, Body::Full(_)));
                 return false;
             }
             true
@@ -122,7 +130,7 @@ impl Streams {
             }
             (true, _) => self.stuck.set(Some((seen.writes(), now))),
         }
-        if self.open.get() == 0 && longer(now.saturating_sub(self.moved.get()), timeouts.keep_alive.0) {
+        if self.open.get() == 0 && (own_untaken || longer(now.saturating_sub(self.moved.get()), timeouts.keep_alive.0)) {
             return Found::Idle;
         }
         Found::Well
@@ -137,13 +145,13 @@ impl Open {
         self.answered = true;
         self.streams.taken_back.set(self.streams.taken_back.get().saturating_sub(1));
         match body {
-            Body::Empty => StreamBody::Short { bytes: None, _open: self },
-            Body::Full(bytes) => StreamBody::Short { bytes: bytes.filter(|bytes| !bytes.is_empty()), _open: self },
-            Body::Relayed(_) => {
-                let streams = Rc::downgrade(&self.streams);
-                let relayed = Rc::new(Watched { body: RefCell::new(Some(body)), owed_since: Cell::new(None), streams });
-                self.streams.watched.borrow_mut().push(Rc::downgrade(&relayed));
-                StreamBody::Watched { relayed, _open: self }
+            Body::Empty => StreamBody::None { _open: self },
+            // One of Vicar's own is small, and still nothing that a closed window lets through.
+            Body::Full(_) | Body::Relayed(_) => {
+                let streams = self.streams.clone();
+                let watched = Rc::new(Watched { answer: RefCell::new(Some(Answer { body, open: self })), owed_since: Cell::new(None) });
+                streams.watched.borrow_mut().push(Rc::downgrade(&watched));
+                StreamBody::Watched(watched)
             }
         }
     }
@@ -167,22 +175,22 @@ impl HttpBody for StreamBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
-            Self::Short { bytes, .. } => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Watched { relayed, .. } => relayed.poll_frame(cx),
+            Self::None { .. } => Poll::Ready(None),
+            Self::Watched(watched) => watched.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Short { bytes, .. } => bytes.is_none(),
-            Self::Watched { relayed, .. } => relayed.body.borrow().as_ref().is_some_and(HttpBody::is_end_stream),
+            Self::None { .. } => true,
+            Self::Watched(watched) => watched.answer.borrow().as_ref().is_some_and(|answer| answer.body.is_end_stream()),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Short { bytes, .. } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Self::Watched { relayed, .. } => relayed.body.borrow().as_ref().map_or_else(SizeHint::default, HttpBody::size_hint),
+            Self::None { .. } => SizeHint::with_exact(0),
+            Self::Watched(watched) => watched.answer.borrow().as_ref().map_or_else(SizeHint::default, |answer| answer.body.size_hint()),
         }
     }
 }
@@ -190,11 +198,11 @@ impl HttpBody for StreamBody {
 impl Watched {
     fn poll_frame(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.owed_since.set(None);
-        let mut body = self.body.borrow_mut();
-        let Some(relayed) = &mut *body else { return Poll::Ready(Some(Err(BodyError::Silent))) };
-        let polled = Pin::new(relayed).poll_frame(cx);
+        let mut answer = self.answer.borrow_mut();
+        let Some(Answer { body, open }) = &mut *answer else { return Poll::Ready(Some(Err(BodyError::Silent))) };
+        let polled = Pin::new(body).poll_frame(cx);
         if matches!(polled, Poll::Ready(Some(Ok(_)))) {
-            self.owed_since.set(self.streams.upgrade().map(|streams| streams.deadlines.tick()));
+            self.owed_since.set(Some(open.streams.deadlines.tick()));
         }
         polled
     }

@@ -6,6 +6,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -210,19 +211,31 @@ pub struct Frames {
 pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
+pub const PING: u8 = 6;
+pub const WINDOW_UPDATE: u8 = 8;
 pub const GOAWAY: u8 = 7;
 pub const CONTINUATION: u8 = 9;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
+const INITIAL_WINDOW_SIZE: u16 = 4;
 
 impl Frames {
     /// Says hello.
     pub fn open(address: SocketAddr) -> Self {
+        Self::with_settings(address, &[])
+    }
+
+    /// Says hello, and that so many bytes of each answer may come before more is asked for.
+    pub fn with_window(address: SocketAddr, window: u32) -> Self {
+        Self::with_settings(address, &[&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &window.to_be_bytes()].concat())
+    }
+
+    fn with_settings(address: SocketAddr, settings: &[u8]) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut frames = Self { stream, unread: Vec::new() };
         frames.raw(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-        frames.send(SETTINGS, 0, 0, &[]);
+        frames.send(SETTINGS, 0, 0, settings);
         frames
     }
 
@@ -234,6 +247,15 @@ impl Frames {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
         self.raw(&[head.as_slice(), payload].concat())
+    }
+
+    /// Sends `frame` of stream after stream until the other end takes no more for a while.
+    pub fn send_until_stuck(&mut self, frame: impl Fn(&mut Self, u32) -> bool) {
+        self.stream.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        let mut stream = 1;
+        while frame(self, stream) {
+            stream += 2;
+        }
     }
 
     /// A request without a body, its fields exactly as they are given.
@@ -333,14 +355,14 @@ pub fn get(path: &str, key: &Key) -> Request<Body> {
     request.header("x-access-key-id", &key.id).header("x-access-key-secret", &key.secret).body(empty()).unwrap()
 }
 
+/// The fields of a GET without a key, to be written by hand.
+pub fn keyless(path: &str) -> Vec<(&str, &str)> {
+    vec![(":method", "GET"), (":scheme", "http"), (":authority", "vicar.test"), (":path", path)]
+}
+
 /// The fields of a GET with a key, to be written by hand.
 pub fn fields<'f>(path: &'f str, key: &'f Key) -> Vec<(&'f str, &'f str)> {
-    vec![
-        (":method", "GET"),
-        (":scheme", "http"),
-        (":authority", "vicar.test"),
-        (":path", path),
-        ("x-access-key-id", &key.id),
-        ("x-access-key-secret", &key.secret),
-    ]
+    let mut fields = keyless(path);
+    fields.extend([("x-access-key-id", key.id.as_str()), ("x-access-key-secret", key.secret.as_str())]);
+    fields
 }

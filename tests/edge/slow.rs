@@ -1,13 +1,13 @@
 //! Whoever is slow, on either side, in any phase: somebody else's time is not theirs to take.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::{
     ORDERS, USERS,
     certificates::{Authority, Versions},
-    http2::{self, Frames, Http2},
+    http2::{self, Frames, Http2, Outcome, PING, WINDOW_UPDATE},
     support::{Call, Connection, Reply, Sidecar, Upstream, eventually},
 };
 
@@ -75,6 +75,86 @@ fn a_caller_that_takes_nothing_of_its_answer_is_cut_off() {
     assert!(taken.is_err(), "the answer was let go");
     upstream.always(Reply::default());
     second.send(http2::get(USERS, sidecar.app())).expect_status(200);
+}
+
+/// Less than an HTTP/2 caller has to answer a ping; these here answer none.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Waits until the sidecar has no connection left, and fails when that was not soon.
+#[track_caller]
+fn all_are_let_go_of(sidecar: &Sidecar, what: &str) {
+    let begin = Instant::now();
+    eventually(what, || Call::get("/metrics").send(sidecar.admin()).text().contains("\nvicar_connections 0\n").then_some(()));
+    assert!(begin.elapsed() < SOON, "{what} held its connection for {:?}", begin.elapsed());
+}
+
+#[test]
+fn callers_that_let_no_refusal_through_make_place_for_others() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::behind(&upstream).set("limits", "{connections: 20, timeouts: {body: 300ms}}").start();
+    let mut callers: Vec<_> = (0..20).map(|_| Frames::with_window(sidecar.address(), 0)).collect();
+    for caller in &mut callers {
+        caller.request(1, &http2::keyless(USERS));
+        assert!(matches!(caller.outcome(1), Outcome::Answered(_)));
+    }
+    let get = Call::get(USERS).with(sidecar.app());
+    let begin = Instant::now();
+    eventually("a place is free", || (sidecar.send(&get).status == 200).then_some(()));
+    assert!(begin.elapsed() < SOON, "a place was free after {:?}", begin.elapsed());
+    all_are_let_go_of(&sidecar, "a refusal that was not let through");
+}
+
+#[test]
+fn a_refusal_that_is_not_let_through_disturbs_no_other_stream() {
+    let upstream = Upstream::start();
+    upstream.next(Reply::status(204).after(Duration::from_secs(3)));
+    let sidecar = impatient(&upstream, "body: 300ms");
+    let mut caller = Frames::with_window(sidecar.address(), 0);
+    caller.request(1, &http2::keyless(USERS));
+    caller.request(3, &http2::fields(USERS, sidecar.app()));
+    assert_eq!(caller.outcome(3), Outcome::Answered(Some(204)));
+}
+
+#[test]
+fn a_caller_that_opens_no_window_holds_no_connection() {
+    let upstream = Upstream::start();
+    let sidecar = impatient(&upstream, "body: 300ms, keep_alive: 300ms");
+    let mut of_a_stream = Vec::new();
+    for window in [0, 1] {
+        let mut caller = Frames::with_window(sidecar.address(), window);
+        caller.request(1, &http2::keyless(USERS));
+        caller.request(3, &http2::fields(USERS, sidecar.app()));
+        assert_eq!(caller.outcome(3), Outcome::Answered(Some(200)));
+        of_a_stream.push(caller);
+    }
+    all_are_let_go_of(&sidecar, "an answer that was not let through");
+
+    // The connection's own window takes more than a hundred of these, and is never opened again.
+    let mut of_the_connection = Frames::open(sidecar.address());
+    for stream in 0..300 {
+        of_the_connection.request(stream * 2 + 1, &http2::keyless(USERS));
+    }
+    all_are_let_go_of(&sidecar, "a connection without a window");
+}
+
+#[test]
+fn an_http_2_caller_that_reads_nothing_holds_no_connection() {
+    let upstream = Upstream::start();
+    upstream.always(Reply::status(200).long(64 << 20));
+    let sidecar = impatient(&upstream, "body: 300ms");
+    let mut of_an_answer = Frames::with_window(sidecar.address(), i32::MAX.unsigned_abs());
+    of_an_answer.send(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes());
+    of_an_answer.request(1, &http2::fields(USERS, sidecar.app()));
+    eventually("the request arrives", || upstream.seen().pop());
+    all_are_let_go_of(&sidecar, "an answer that was not read");
+
+    // Nor does one that goes on asking, or only greets.
+    let mut asking = Frames::open(sidecar.address());
+    asking.send_until_stuck(|caller, stream| caller.request(stream, &http2::keyless(USERS)));
+    all_are_let_go_of(&sidecar, "refusals that were not read");
+    let mut greeting = Frames::open(sidecar.address());
+    greeting.send_until_stuck(|caller, _| caller.send(PING, 0, 0, b"12345678"));
+    all_are_let_go_of(&sidecar, "answers to pings that were not read");
 }
 
 #[test]
