@@ -33,7 +33,7 @@ use super::{
     proxy_protocol::{self, Announced},
     server::{CallerBy, Manner, Slot, Worker},
     stream::Stream,
-    streams::{Found, Streams},
+    streams::{Found, Open, Streams},
     unparsed::Unparsed,
     wire::{Seen, Wire},
 };
@@ -73,8 +73,18 @@ pub struct Exchange {
     /// Where the connection stands, for HTTP/1.
     pub phase: Option<Rc<Phase>>,
     /// The connection's place among those there may be.
-    pub(super) slot: Rc<Slot>,
+    slot: Rc<Slot>,
+    /// What is seen of the connection's bytes, for HTTP/1.
     seen: Option<Arc<Seen>>,
+    /// What else is on the connection, for HTTP/2.
+    streams: Option<Rc<Streams>>,
+}
+
+/// A connection that carries something else than HTTP, until dropped.
+#[derive(Debug)]
+pub(super) struct InUse {
+    _slot: Rc<Slot>,
+    _stream: Option<Open>,
 }
 
 /// How a stretch of requests over HTTP/1 ended.
@@ -96,11 +106,12 @@ impl Exchange {
         seen.had_fragment(method.as_str(), uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str))
     }
 
-    /// What comes now is no HTTP any more.
-    pub(super) fn left_http(&self) {
+    /// What comes now is no HTTP any more, and nothing but what is returned says that the connection is in use.
+    pub(super) fn left_http(&self) -> InUse {
         if let Some(seen) = &self.seen {
             seen.close_eyes();
         }
+        InUse { _slot: self.slot.clone(), _stream: self.streams.as_ref().map(Streams::left_http) }
     }
 }
 
@@ -209,6 +220,7 @@ impl Worker {
             phase: Some(phase.clone()),
             slot: slot.clone(),
             seen: Some(wire.seen().clone()),
+            streams: None,
         });
         let seen = wire.seen().clone();
         let head = self.shared.head;
@@ -310,6 +322,7 @@ impl Worker {
                     phase: None,
                     slot: slot.clone(),
                     seen: None,
+                    streams: Some(streams.clone()),
                 };
                 let worker = self.clone();
                 async move {

@@ -104,6 +104,13 @@ impl Streams {
         Open { streams: self.clone(), answered: false }
     }
 
+    /// A stream has been agreed to leave HTTP, and outlives its answer.
+    pub(super) fn left_http(self: &Rc<Self>) -> Open {
+        let mut open = self.open();
+        open.answered = true;
+        open
+    }
+
     /// Looks at the streams, and lets go of answers that nobody takes.
     pub(super) fn review(&self, seen: &Seen, timeouts: &Timeouts) -> Found {
         let now = self.deadlines.tick();

@@ -132,12 +132,11 @@ impl Upgrade {
                 *response.status_mut() = StatusCode::OK;
             }
         }
-        exchange.left_http();
-        let slot = exchange.slot.clone();
+        let in_use = exchange.left_http();
         let deadline = worker.deadlines.deadline();
         worker.tasks.spawn_local(async move {
             converse(self.caller, service, held, &deadline, revoked).await;
-            drop(slot);
+            drop(in_use);
         });
         response
     }

@@ -5,6 +5,7 @@ use std::{
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex},
     thread,
+    time::Duration,
 };
 
 use http::{Request, header};
@@ -205,4 +206,25 @@ fn a_websocket_comes_as_a_stream_of_http_2_too() {
     let plain = caller.try_send(connect);
     assert!(plain.map_or(true, |answer| answer.status >= 400), "a plain CONNECT");
     eventually("one WebSocket was made", || (echo.heads.lock().unwrap().len() == 1).then_some(()));
+}
+
+/// A WebSocket has a time-out of its own, and no other requests need to keep its connection busy.
+#[test]
+fn a_websocket_over_http_2_outlives_the_time_a_connection_may_idle() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let echo = Echo::start();
+    let sidecar = Sidecar::behind_url(&format!("http://{}", echo.address)).set("limits", "{timeouts: {keep_alive: 300ms}}").start();
+    let mut caller = Http2::clear(sidecar.address());
+    caller.send(http2::get("/.vicar/whoami", sidecar.app())).expect_status(200);
+    let answer = caller.begin(extended(&sidecar));
+    assert_eq!(answer.status(), 200);
+    let said = caller.wait(async {
+        let mut socket = hyper_util::rt::TokioIo::new(hyper::upgrade::on(answer).await.unwrap());
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        socket.write_all(b"over two").await.unwrap();
+        let mut said = vec![0; 14];
+        socket.read_exact(&mut said).await.unwrap();
+        said
+    });
+    assert_eq!(said, b"hello over two");
 }
