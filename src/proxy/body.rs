@@ -13,7 +13,14 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::{
-    deadline::Deadline, limits::Permit, names::Fate, outbox, phase::Phase, rewrite::Rewriting, rules::Rules, span::Recording,
+    deadline::Deadline,
+    limits::Permit,
+    names::{Fate, may_trail},
+    outbox,
+    phase::Phase,
+    rewrite::Rewriting,
+    rules::Rules,
+    span::Recording,
     upstream::Lease,
 };
 use crate::{audit::Entry, directory::Refused};
@@ -394,8 +401,11 @@ impl Upload {
                     // A trailer can carry an identity as well as a header can, and some servers join the two.
                     Err(other) => match other.into_trailers() {
                         Ok(mut trailers) => {
-                            let strays: Vec<_> =
-                                trailers.keys().filter(|name| self.rules.names.fate(name) != Fate::Keep).cloned().collect();
+                            let strays: Vec<_> = trailers
+                                .keys()
+                                .filter(|name| !may_trail(name) || self.rules.names.fate(name) != Fate::Keep)
+                                .cloned()
+                                .collect();
                             for name in strays {
                                 trailers.remove(&name);
                             }

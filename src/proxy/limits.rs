@@ -31,6 +31,10 @@ use crate::{
 use fleet::Fleet;
 pub use fleet::FleetStats;
 
+/// What a caller has left of its requests, and of how many (draft-ietf-httpapi-ratelimit-headers).
+pub(super) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+pub(super) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
 type Buckets<K> = RateLimiter<K, DefaultKeyedStateStore<K>, DefaultClock, StateInformationMiddleware>;
 
 /// What all serving threads share of the limits.
@@ -243,9 +247,9 @@ impl Left {
     pub fn sign(self, headers: &mut HeaderMap) {
         let policy = format!("\"minute\";q={};w=60", self.per_minute);
         let left = format!("\"minute\";r={};t={}", self.requests, self.full_in);
-        for (name, value) in [("ratelimit-policy", policy), ("ratelimit", left)] {
+        for (name, value) in [(RATE_LIMIT_POLICY, policy), (RATE_LIMIT, left)] {
             if let Ok(value) = HeaderValue::try_from(value) {
-                headers.insert(HeaderName::from_static(name), value);
+                headers.insert(name, value);
             }
         }
     }

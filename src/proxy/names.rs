@@ -126,6 +126,45 @@ const HOP: [&str; 8] =
 const ESSENTIAL: [HeaderName; 6] =
     [header::HOST, header::CONTENT_LENGTH, header::CONTENT_TYPE, header::CONTENT_ENCODING, header::TRANSFER_ENCODING, header::RANGE];
 
+/// What is read before a body or not at all (RFC 9110 §6.5.1): where the message goes and ends, who asks, on which condition,
+/// what becomes of the answer, and how the body is read.
+static NEVER_TRAILING: [HeaderName; 29] = [
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::TRAILER,
+    header::TE,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::HOST,
+    header::MAX_FORWARDS,
+    header::EXPECT,
+    header::RANGE,
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_RANGE,
+    header::AUTHORIZATION,
+    header::PROXY_AUTHORIZATION,
+    header::WWW_AUTHENTICATE,
+    header::COOKIE,
+    header::SET_COOKIE,
+    header::CACHE_CONTROL,
+    header::AGE,
+    header::EXPIRES,
+    header::VARY,
+    header::LOCATION,
+    header::RETRY_AFTER,
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+];
+
+/// Whether a field of this name may stand behind a body.
+pub(super) fn may_trail(name: &HeaderName) -> bool {
+    !NEVER_TRAILING.contains(name)
+}
+
 impl Names {
     /// The names that `settings` put in force.
     #[must_use]

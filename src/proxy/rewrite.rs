@@ -9,7 +9,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
     guard::Clean,
-    names::{Names, guard_passes},
+    limits::{RATE_LIMIT, RATE_LIMIT_POLICY},
+    names::{Names, guard_passes, may_trail},
     request_id::RequestId,
 };
 use crate::{
@@ -72,6 +73,8 @@ pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forw
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 /// The request id, both ways.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What Vicar alone says of an answer, beside what it adds to.
+static SIGNED: [HeaderName; 3] = [X_REQUEST_ID, RATE_LIMIT, RATE_LIMIT_POLICY];
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
 const HOPS: usize = 6;
@@ -200,9 +203,11 @@ impl Rewriting {
         }
     }
 
-    /// Takes out of the upstream's trailers what would speak for Vicar, or to the caller's cookies.
+    /// Takes out of the upstream's trailers what must not stand there, and what would speak for Vicar.
     pub fn answer_trailers(trailers: &mut HeaderMap) {
-        for name in ANSWER_HOP.iter().chain(&[X_REQUEST_ID, header::SET_COOKIE, header::VARY, header::CACHE_CONTROL]) {
+        let stray = |name: &&HeaderName| !may_trail(name) || ANSWER_HOP.contains(name) || SIGNED.contains(name);
+        let strays: Vec<HeaderName> = trailers.keys().filter(stray).cloned().collect();
+        for name in strays {
             trailers.remove(name);
         }
     }

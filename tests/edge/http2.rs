@@ -123,8 +123,12 @@ pub fn empty() -> Body {
 
 /// A body, and what is said after it.
 pub fn with_trailer(body: &'static str, name: &'static str, value: &'static str) -> Body {
-    let mut trailers = http::HeaderMap::new();
-    trailers.insert(name, http::HeaderValue::from_static(value));
+    with_trailers(body, &[(name, value)])
+}
+
+/// A body, and all that is said after it.
+pub fn with_trailers(body: &'static str, fields: &[(&'static str, &'static str)]) -> Body {
+    let trailers = fields.iter().map(|&(name, value)| (name.parse().unwrap(), http::HeaderValue::from_static(value))).collect();
     let frames = [Ok(Frame::data(Bytes::from_static(body.as_bytes()))), Ok(Frame::trailers(trailers))];
     StreamBody::new(futures_util::stream::iter(frames)).boxed()
 }

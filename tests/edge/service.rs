@@ -97,6 +97,76 @@ fn a_grpc_call_passes_with_its_trailers_both_ways() {
     assert_eq!(heard.uri, format!("http://{}/echo.Echo/Say", service.address));
 }
 
+/// What may not stand behind a body (RFC 9110 §6.5.1), and is nothing that an HTTP/2 library holds back by itself.
+const NEVER_TRAILING: &[(&str, &str)] = &[
+    ("content-length", "99"),
+    ("trailer", "x-more"),
+    ("host", "elsewhere.test"),
+    ("max-forwards", "1"),
+    ("range", "bytes=0-1"),
+    ("if-match", "*"),
+    ("authorization", "Basic eA=="),
+    ("cookie", "a=b"),
+    ("set-cookie", "a=b"),
+    ("www-authenticate", "Basic"),
+    ("content-type", "text/html"),
+    ("content-encoding", "gzip"),
+    ("content-range", "bytes 0-1/2"),
+    ("cache-control", "public"),
+    ("age", "1"),
+    ("expires", "0"),
+    ("vary", "accept"),
+    ("location", "/elsewhere"),
+    ("retry-after", "1"),
+    ("te", "trailers"),
+];
+
+#[test]
+fn a_trailer_frames_nothing_and_names_nobody_over_http_2() {
+    let service = Service::start();
+    let sidecar = Sidecar::behind_url("http://unused")
+        .set("upstream", &format!("{{url: \"http://{}\", http2: true}}", service.address))
+        .set("guard", "{pass: [authorization, cookie, set_cookie]}")
+        .catalog(GRPC)
+        .start();
+    let mut fields = NEVER_TRAILING.to_vec();
+    fields.push(("x-checksum", "7"));
+    let request = Request::post("http://vicar.test/echo.Echo/Say")
+        .header("x-access-key-id", &sidecar.app().id)
+        .header("x-access-key-secret", &sidecar.app().secret)
+        .header("content-type", "application/grpc")
+        .body(http2::with_trailers("question", &fields))
+        .unwrap();
+    Http2::clear(sidecar.address()).send(request).expect_status(200);
+    assert_eq!(service.heard().pop().unwrap().trailers, [("x-checksum".to_owned(), "7".to_owned())]);
+}
+
+#[test]
+fn trailers_of_an_answer_frame_nothing_and_speak_for_nobody() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::behind(&upstream).start();
+    let about_the_connection = [
+        ("connection", "close"),
+        ("keep-alive", "timeout=1"),
+        ("transfer-encoding", "chunked"),
+        ("upgrade", "h2c"),
+        ("expect", "100-continue"),
+    ];
+    let vicars = [("x-request-id", "forged"), ("ratelimit", "forged"), ("ratelimit-policy", "forged")];
+    let mut names = "x-sum".to_owned();
+    let mut reply = Reply::status(200).chunked(["abc"]).trailer("x-sum", "6");
+    for &(name, value) in NEVER_TRAILING.iter().chain(&about_the_connection).chain(&vicars) {
+        reply = reply.trailer(name, value);
+        names = format!("{names}, {name}");
+    }
+    upstream.always(reply.header("Trailer", &names));
+    let sum = [("x-sum".to_owned(), "6".to_owned())];
+    let answer = Http2::clear(sidecar.address()).send(http2::get(USERS, sidecar.app()));
+    assert_eq!((answer.text().as_str(), answer.trailers.as_slice()), ("abc", sum.as_slice()));
+    let answer = sidecar.send(&Call::get(USERS).with(sidecar.app()).header("TE", "trailers"));
+    assert_eq!((answer.text().as_str(), answer.trailers.as_slice()), ("abc", sum.as_slice()));
+}
+
 #[test]
 fn requests_share_one_connection_to_a_service_that_speaks_http_2() {
     let service = Service::start();
