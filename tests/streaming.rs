@@ -460,6 +460,32 @@ fn nonsense_from_the_service_is_a_502() {
 }
 
 #[test]
+fn what_breaks_off_before_the_first_byte_of_its_body_is_a_502() {
+    let upstream = Upstream::start();
+    let sidecar = behind(&upstream);
+    for broken in ["Transfer-Encoding: chunked\r\n\r\nxyz\r\nabc\r\n0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n-1\r\n\r\n"] {
+        upstream.next(Reply::raw(format!("HTTP/1.1 200 OK\r\n{broken}")));
+        let answer = sidecar.send(&Call::get("/things").with(sidecar.app()));
+        answer.expect(502, "upstream-unreachable");
+        let record = sidecar.record(&answer.request_id());
+        assert_eq!((&record["outcome"], &record["status"], &record["bytes_out"]), (&json!("upstream_error"), &json!(502), &json!(0)));
+    }
+    // What has no body but says that one may come is no failure.
+    upstream.next(Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"));
+    let answer = sidecar.send(&Call::get("/things").with(sidecar.app()));
+    assert_eq!((answer.expect_status(200).text().as_str(), &sidecar.record(&answer.request_id())["outcome"]), ("", &json!("completed")));
+}
+
+#[test]
+fn a_head_does_not_wait_for_its_body() {
+    let upstream = Upstream::start();
+    let sidecar = behind(&upstream);
+    upstream.next(Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").then_hang());
+    let mut connection = Connection::open(sidecar.address());
+    assert!(connection.send(Call::get("/things").with(sidecar.app()).bytes()).read_some(15).starts_with(b"HTTP/1.1 200 OK"));
+}
+
+#[test]
 fn a_second_answer_to_one_request_is_nobodys() {
     let upstream = Upstream::start();
     let sidecar = behind(&upstream);

@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    future::poll_fn,
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -41,6 +42,8 @@ pub enum Body {
 /// the entry closes as completed, and when it is dropped before that, as interrupted.
 #[derive(Debug)]
 pub struct Relay {
+    /// What had come of it when its head was handed on.
+    first: Option<Frame<Bytes>>,
     from: Incoming,
     entry: Option<Entry>,
     _permit: Permit,
@@ -50,6 +53,15 @@ pub struct Relay {
     idle: Idle,
     phase: Option<Rc<Phase>>,
     revoked: Option<Revoked>,
+}
+
+/// What has come of an answer's body with its head.
+#[derive(Debug)]
+pub enum Begun {
+    /// All there is, and that is nothing.
+    Whole,
+    /// The first of it, or nothing yet.
+    Coming(Option<Frame<Bytes>>),
 }
 
 /// Resolves when the caller's key no longer holds.
@@ -175,7 +187,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty | Self::Full(None) => true,
             Self::Full(Some(bytes)) => bytes.is_empty(),
-            Self::Relayed(relay) => relay.from.is_end_stream(),
+            Self::Relayed(relay) => relay.first.is_none() && relay.from.is_end_stream(),
         }
     }
 
@@ -183,7 +195,26 @@ impl HttpBody for Body {
         match self {
             Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
             Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Relayed(relay) => relay.from.size_hint(),
+            Self::Relayed(relay) => relay.size_hint(),
+        }
+    }
+}
+
+// ===== impl Begun =====
+
+impl Begun {
+    /// Looks at what has come, and waits for nothing: a head must not wait for its body.
+    ///
+    /// # Errors
+    /// When what has come is no body.
+    pub async fn look(from: &mut Incoming) -> Result<Self, hyper::Error> {
+        if from.is_end_stream() {
+            return Ok(Self::Whole);
+        }
+        match poll_fn(|cx| Poll::Ready(Pin::new(&mut *from).poll_frame(cx))).await {
+            Poll::Ready(None) => Ok(Self::Whole),
+            Poll::Ready(Some(first)) => first.map(|first| Self::Coming(Some(first))),
+            Poll::Pending => Ok(Self::Coming(None)),
         }
     }
 }
@@ -191,10 +222,20 @@ impl HttpBody for Body {
 // ===== impl Relay =====
 
 impl Relay {
-    /// Hands on `from`, keeping the books in `entry`; the upstream connection goes back when all is through.
-    pub fn new(from: Incoming, held: Held, lease: Lease, upload: Option<Rc<UploadState>>, idle: Idle, phase: Option<Rc<Phase>>) -> Self {
+    /// Hands on `first` and the rest of `from`, keeping the books in `entry`; the upstream connection goes back when all is
+    /// through.
+    pub fn new(
+        first: Option<Frame<Bytes>>,
+        from: Incoming,
+        held: Held,
+        lease: Lease,
+        upload: Option<Rc<UploadState>>,
+        idle: Idle,
+        phase: Option<Rc<Phase>>,
+    ) -> Self {
         idle.rearm();
         Self {
+            first,
             from,
             entry: Some(held.entry),
             _permit: held.permit,
@@ -214,6 +255,15 @@ impl Relay {
         self
     }
 
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.from.size_hint();
+        let first = self.first.as_ref().and_then(Frame::data_ref).map_or(0, |data| data.len() as u64);
+        match rest.exact() {
+            Some(rest) => SizeHint::with_exact(rest.saturating_add(first)),
+            None => rest,
+        }
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(Revoked(revoked)) = &mut self.revoked
             && revoked.as_mut().poll(cx).is_ready()
@@ -222,7 +272,11 @@ impl Relay {
             self.interrupt();
             return Poll::Ready(Some(Err(BodyError::Revoked)));
         }
-        match Pin::new(&mut self.from).poll_frame(cx) {
+        let polled = match self.first.take() {
+            Some(first) => Poll::Ready(Some(Ok(first))),
+            None => Pin::new(&mut self.from).poll_frame(cx),
+        };
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(entry) = &mut self.entry
                     && let Some(data) = frame.data_ref()

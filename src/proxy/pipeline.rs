@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use super::{
     arrival::Origin,
     assertion::Acting,
-    body::{Body, Held, Idle, Relay, Upload, UploadEnd, UploadState, UpstreamBody},
+    body::{Begun, Body, Held, Idle, Relay, Upload, UploadEnd, UploadState, UpstreamBody},
     connection::Exchange,
     counts::Outcome,
     credentials::{self, Unread},
@@ -544,25 +544,36 @@ impl Way<'_> {
             deadline.disarm();
             return Err(self.no_answer(&UpstreamError::Unasked, None, entry));
         }
-        let (mut head, from) = response.into_parts();
+        let (mut head, mut from) = response.into_parts();
+        let begun = match Begun::look(&mut from).await {
+            Ok(begun) => begun,
+            // Nothing of the answer has gone out yet, so another can take its place.
+            Err(error) => {
+                deadline.disarm();
+                return Err(self.no_answer(&UpstreamError::Http(error), upload.as_deref(), entry));
+            }
+        };
         // The connection to the caller has a version of its own.
         head.version = Version::default();
         entry.status(head.status.as_u16());
         self.rules.rewriting.answer(&mut head.headers, self.id);
-        let body = if hyper::body::Body::is_end_stream(&from) {
-            deadline.disarm();
-            lease.give_back(upload.as_deref());
-            outbox::complete(entry);
-            Body::Empty
-        } else {
-            let mut span = self.span.take();
-            if let Some(span) = &mut span {
-                span.status(head.status);
+        let body = match begun {
+            Begun::Whole => {
+                deadline.disarm();
+                lease.give_back(upload.as_deref());
+                outbox::complete(entry);
+                Body::Empty
             }
-            let idle = Idle { deadline: deadline.clone(), each: timeouts.idle.0, end: bounds.end };
-            let relay = Relay::new(from, Held { entry, permit, span }, lease, upload, idle, self.exchange.phase.clone());
-            // What is under way may finish; what never finishes ends with its key.
-            Body::Relayed(if is_endless(&head.headers) { relay.until(self.worker.shared.directory.revoked(caller)) } else { relay })
+            Begun::Coming(first) => {
+                let mut span = self.span.take();
+                if let Some(span) = &mut span {
+                    span.status(head.status);
+                }
+                let idle = Idle { deadline: deadline.clone(), each: timeouts.idle.0, end: bounds.end };
+                let relay = Relay::new(first, from, Held { entry, permit, span }, lease, upload, idle, self.exchange.phase.clone());
+                // What is under way may finish; what never finishes ends with its key.
+                Body::Relayed(if is_endless(&head.headers) { relay.until(self.worker.shared.directory.revoked(caller)) } else { relay })
+            }
         };
         Ok(Response::from_parts(head, body))
     }
