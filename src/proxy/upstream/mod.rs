@@ -45,6 +45,9 @@ const PING_PATIENCE: Duration = Duration::from_secs(10);
 /// How much an HTTP/2 service may send ahead, a stream and a connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
+/// Shared connections that a request is given to. What does not get onto the wire of one goes to the next; with a service that
+/// ends each connection soon after it was made, that could go on for as long as other requests make new ones.
+const SHARED_TRIES: u32 = 3;
 
 /// The service behind, as one serving thread sees it.
 pub struct Upstream {
@@ -158,6 +161,7 @@ impl Upstream {
         let mut error = UpstreamError::ConnectTimeout;
         // Why the first try went wrong, where there is a second: the service may have acted on it.
         let mut acted: Option<UpstreamError> = None;
+        let mut shared = 0;
         loop {
             self.turn.set(self.turn.get().wrapping_add(1));
             let Some(index) = self.service.choose(&unreachable, self.turn.get()) else { return Err(acted.unwrap_or(error)) };
@@ -179,6 +183,7 @@ impl Upstream {
                 }
             };
             if let Link::Shared(_) = link {
+                shared += 1;
                 self.absolute(index, &mut request);
             }
             let copy = if acted.is_none() && freshness == Freshness::Cold { harmless_copy(&request) } else { None };
@@ -189,7 +194,7 @@ impl Upstream {
             match sent {
                 Some(Ok(response)) => return Ok((response, lease)),
                 Some(Err(mut failed)) => match (failed.take_message(), copy) {
-                    (Some(unsent), _) if freshness != Freshness::New => request = unsent,
+                    (Some(unsent), _) if freshness != Freshness::New && shared < SHARED_TRIES => request = unsent,
                     (None, Some(copy)) => {
                         acted = Some(UpstreamError::Http(failed.into_error()));
                         request = copy;
