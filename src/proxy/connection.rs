@@ -46,8 +46,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const LINGER: Duration = Duration::from_secs(1);
 /// Room for what comes first on a connection, in bytes: more than most heads need.
 const USUAL_HEAD: usize = 4 << 10;
-/// Most header fields that the HTTP library takes by itself.
-const USUAL_FIELDS: usize = 100;
+/// Most header fields that the HTTP library takes by itself, of callers and of the service.
+pub(super) const USUAL_FIELDS: usize = 100;
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: u32 = 128;
 /// How much a caller may send ahead over HTTP/2, a stream and a connection.

@@ -241,7 +241,7 @@ impl Worker {
         {
             return upstream.clone();
         }
-        let upstream = Upstream::new(service.clone(), self.deadlines.clone());
+        let upstream = Upstream::new(service.clone(), self.deadlines.clone(), self.shared.head.fields);
         *known = Some(upstream.clone());
         upstream
     }

@@ -369,7 +369,7 @@ pub struct Limits {
     pub body: Size,
     /// Largest request head.
     pub header_bytes: Size,
-    /// Most header fields in a request.
+    /// Most header fields in a request. An answer of the service may have as many, and 100 in any case.
     pub headers: usize,
     /// Connections at once, over all listeners.
     pub connections: u32,

@@ -365,6 +365,17 @@ fn early_hints_of_the_service_do_not_disturb_its_answer() {
 }
 
 #[test]
+fn an_answer_may_have_as_many_fields_as_a_request_may() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::behind(&upstream).set("limits", "{headers: 300}").start();
+    upstream.next((0..200).fold(Reply::status(200), |reply, number| reply.header(&format!("x-field-{number}"), "a")));
+    let call = (0..200).fold(Call::get(USERS).with(sidecar.app()), |call, number| call.header(&format!("x-field-{number}"), "a"));
+    let answer = sidecar.send(&call);
+    assert_eq!(answer.expect_status(200).header("x-field-199"), Some("a"));
+    assert_eq!(upstream.only().header("x-field-199"), Some("a"));
+}
+
+#[test]
 fn a_service_of_http_1_0_does_not_make_the_caller_one() {
     let upstream = Upstream::start();
     let sidecar = Sidecar::behind(&upstream).start();

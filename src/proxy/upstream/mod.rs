@@ -32,6 +32,7 @@ use self::{
 };
 use super::{
     body::{UploadEnd, UploadState, UpstreamBody},
+    connection::USUAL_FIELDS,
     deadline::{Deadline, Deadlines},
     local::Local,
     stream::Stream,
@@ -55,6 +56,8 @@ pub struct Upstream {
     pools: Vec<Pool>,
     turn: Cell<usize>,
     deadlines: Deadlines,
+    /// Header fields that an answer may have.
+    fields: usize,
 }
 
 /// A connection to the service while an exchange is on it.
@@ -121,11 +124,12 @@ impl UpstreamError {
 // ===== impl Upstream =====
 
 impl Upstream {
-    /// The service, not yet connected to.
+    /// The service, not yet connected to; its answers may have as many header `fields` as requests may, or the usual number
+    /// where that is more.
     #[must_use]
-    pub fn new(service: Arc<Service>, deadlines: Deadlines) -> Rc<Self> {
+    pub fn new(service: Arc<Service>, deadlines: Deadlines, fields: usize) -> Rc<Self> {
         let pools = service.addresses().iter().map(|_| Pool::default()).collect();
-        Rc::new(Self { service, pools, turn: Cell::new(0), deadlines })
+        Rc::new(Self { service, pools, turn: Cell::new(0), deadlines, fields })
     }
 
     /// The service it stands for.
@@ -213,7 +217,12 @@ impl Upstream {
         match self.service.speaks() {
             Alpn::Http1 => {
                 let stream = self.connect(index, deadline, bounds).await?;
-                let (sender, connection) = http1::handshake(stream).await.map_err(UpstreamError::Http)?;
+                let mut builder = http1::Builder::new();
+                if self.fields > USUAL_FIELDS {
+                    // Told a number, the library makes room for as many with each answer.
+                    builder.max_headers(self.fields);
+                }
+                let (sender, connection) = builder.handshake(stream).await.map_err(UpstreamError::Http)?;
                 // Owned by the thread's task set; it ends when the sender is dropped or the service closes.
                 tokio::task::spawn_local(async move {
                     if let Err(error) = connection.with_upgrades().await {
