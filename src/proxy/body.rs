@@ -32,7 +32,7 @@ use crate::{audit::Entry, directory::Refused};
 pub enum Body {
     /// Nothing.
     Empty,
-    /// A short text of Vicar's own.
+    /// A short text of Vicar's own, or an answer that came whole.
     Full(Option<Bytes>),
     /// The upstream's, as it comes.
     Relayed(Relay),
@@ -58,8 +58,8 @@ pub struct Relay {
 /// What has come of an answer's body with its head.
 #[derive(Debug)]
 pub enum Begun {
-    /// All there is, and that is nothing.
-    Whole,
+    /// All there is, if there is anything.
+    Whole(Option<Bytes>),
     /// The first of it, or nothing yet.
     Coming(Option<Frame<Bytes>>),
 }
@@ -203,18 +203,22 @@ impl HttpBody for Body {
 // ===== impl Begun =====
 
 impl Begun {
-    /// Looks at what has come, and waits for nothing: a head must not wait for its body.
+    /// Looks at what has come, and waits for nothing: a head must not wait for its body. What is longer than `small` is
+    /// not taken for the whole of it.
     ///
     /// # Errors
     /// When what has come is no body.
-    pub async fn look(from: &mut Incoming) -> Result<Self, hyper::Error> {
+    pub async fn look(from: &mut Incoming, small: usize) -> Result<Self, hyper::Error> {
         if from.is_end_stream() {
-            return Ok(Self::Whole);
+            return Ok(Self::Whole(None));
         }
-        match poll_fn(|cx| Poll::Ready(Pin::new(&mut *from).poll_frame(cx))).await {
-            Poll::Ready(None) => Ok(Self::Whole),
-            Poll::Ready(Some(first)) => first.map(|first| Self::Coming(Some(first))),
-            Poll::Pending => Ok(Self::Coming(None)),
+        let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut *from).poll_frame(cx))).await;
+        let Poll::Ready(first) = polled else { return Ok(Self::Coming(None)) };
+        let Some(first) = first.transpose()? else { return Ok(Self::Whole(None)) };
+        let whole = from.is_end_stream() && first.data_ref().is_some_and(|data| data.len() <= small);
+        match if whole { first.into_data() } else { Err(first) } {
+            Ok(all) => Ok(Self::Whole(Some(all))),
+            Err(first) => Ok(Self::Coming(Some(first))),
         }
     }
 }

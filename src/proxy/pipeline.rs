@@ -545,7 +545,9 @@ impl Way<'_> {
             return Err(self.no_answer(&UpstreamError::Unasked, None, entry));
         }
         let (mut head, mut from) = response.into_parts();
-        let begun = match Begun::look(&mut from).await {
+        // Over HTTP/2 the caller's window may hold back what is small, too: there it is followed until it has gone.
+        let small = if self.exchange.phase.is_some() { outbox::KEPT } else { 0 };
+        let begun = match Begun::look(&mut from, small).await {
             Ok(begun) => begun,
             // Nothing of the answer has gone out yet, so another can take its place.
             Err(error) => {
@@ -558,11 +560,14 @@ impl Way<'_> {
         entry.status(head.status.as_u16());
         self.rules.rewriting.answer(&mut head.headers, self.id);
         let body = match begun {
-            Begun::Whole => {
+            Begun::Whole(all) => {
                 deadline.disarm();
                 lease.give_back(upload.as_deref());
+                if let Some(all) = &all {
+                    entry.sent(all.len() as u64);
+                }
                 outbox::complete(entry);
-                Body::Empty
+                all.map_or(Body::Empty, |all| Body::Full(Some(all)))
             }
             Begun::Coming(first) => {
                 let mut span = self.span.take();

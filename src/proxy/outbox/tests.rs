@@ -210,7 +210,7 @@ fn who_has_an_answer_finds_its_record_however_it_was_sent() {
         near.write_all(&[b'x'; KEPT + 1]).await.unwrap();
         assert_eq!(records(), 2, "before a long piece");
         complete(entry(&audit).await);
-        near.write_vectored(&[io::IoSlice::new(b"x")]).await.unwrap();
+        assert_eq!(near.write_vectored(&[io::IoSlice::new(b"x")]).await.unwrap(), 1);
         assert_eq!(records(), 3, "before several pieces");
         complete(entry(&audit).await);
         drop(other);
