@@ -28,14 +28,13 @@ use crate::{audit::Entry, directory::Refused};
 
 /// The body of an answer to a caller.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "it is moved a few times a request; a box would be an allocation for each")]
 pub enum Body {
     /// Nothing.
     Empty,
     /// A short text of Vicar's own, or an answer that came whole.
     Full(Option<Bytes>),
-    /// The upstream's, as it comes.
-    Relayed(Relay),
+    /// The upstream's, as it comes. In a box, for the others are moved more often than this one is made.
+    Relayed(Box<Relay>),
 }
 
 /// The upstream's answer on its way to the caller. It owns the audit entry: when the last byte has been handed on

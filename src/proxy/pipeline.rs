@@ -577,7 +577,8 @@ impl Way<'_> {
                 let idle = Idle { deadline: deadline.clone(), each: timeouts.idle.0, end: bounds.end };
                 let relay = Relay::new(first, from, Held { entry, permit, span }, lease, upload, idle, self.exchange.phase.clone());
                 // What is under way may finish; what never finishes ends with its key.
-                Body::Relayed(if is_endless(&head.headers) { relay.until(self.worker.shared.directory.revoked(caller)) } else { relay })
+                let endless = is_endless(&head.headers);
+                Body::Relayed(Box::new(if endless { relay.until(self.worker.shared.directory.revoked(caller)) } else { relay }))
             }
         };
         Ok(Response::from_parts(head, body))
