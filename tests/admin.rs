@@ -488,7 +488,7 @@ fn whole_life(backend: impl FnOnce(support::sidecar::Builder) -> support::sideca
     assert!(made.header("etag").is_some() && made.header("cache-control") == Some("no-store"));
     ask("POST", "/accounts", Some(json!({"id": "app", "name": "Again"}))).expect(409, "already-exists");
 
-    let made = ask("POST", "/accounts/app/keys", Some(json!({"name": "first", "from": ["127.0.0.0/8"], "expires": "30d"})));
+    let made = ask("POST", "/accounts/app/keys", Some(json!({"name": "first", "from": ["::ffff:127.0.0.0/104"], "expires": "30d"})));
     made.expect_status(201);
     let made = made.json();
     let fields: BTreeSet<&str> = made.as_object().unwrap().keys().map(String::as_str).collect();
@@ -500,10 +500,16 @@ fn whole_life(backend: impl FnOnce(support::sidecar::Builder) -> support::sideca
     let shown = ask("GET", &format!("/keys/{}", key.id), None);
     assert!(!shown.text().contains("vsk_") && !shown.text().contains("hash"), "{}", shown.text());
     assert!((29..=30).contains(&shown.json()["days_left"].as_i64().unwrap()), "{}", shown.text());
+    assert_eq!(shown.json()["from"], json!(["127.0.0.0/8"]), "IPv4 is IPv4, however it is written");
+    let used = eventually("when it was last used shows", || {
+        let used = ask("GET", &format!("/keys/{}", key.id), None).json()["last_used"].clone();
+        (!used.is_null()).then_some(used)
+    });
 
     let certs = json!({"client_certs": ["0A".repeat(32)]});
     let bound = ask("PATCH", &format!("/keys/{}", key.id), Some(certs));
     assert_eq!(bound.json()["client_certs"], json!(["0a".repeat(32)]));
+    assert_eq!(bound.json()["last_used"], used, "a change does not make it one that was never used");
     eventually("without its certificate the key does not work", || (works(&key) == 401).then_some(()));
     ask("PATCH", &format!("/keys/{}", key.id), Some(json!({"client_certs": []}))).expect_status(200);
     eventually("bound to none, it works again", || (works(&key) == 200).then_some(()));
@@ -660,6 +666,14 @@ fn mistakes_in_a_request_are_told_in_plain_words() {
     told(post("/accounts/app/keys", json!({"name": "x", "expires": "2001-01-01"})), "past");
     told(post("/accounts/app/keys", json!({"name": "x", "from": ["10.0.0.0/99"]})), "network");
     told(post("/accounts/app/keys", json!({"name": "x", "client_certs": ["abc"]})), "SHA-256");
+    let networks: Vec<_> = (0..65).map(|n| format!("10.0.{n}.0/24")).collect();
+    told(post("/accounts/app/keys", json!({"name": "x", "from": networks})), "64 networks at most");
+    let certificates: Vec<_> = (0..65).map(|n| format!("{n:064x}")).collect();
+    let key = post("/accounts/app/keys", json!({"name": "many", "from": &networks[1..], "client_certs": &certificates[1..]}));
+    key.expect_status(201);
+    let change = |body: Value| ask(&sidecar, &admin, "PATCH", &format!("/keys/{}", key.json()["id"].as_str().unwrap()), Some(body));
+    told(change(json!({"from": networks})), "64 networks at most");
+    told(change(json!({"client_certs": certificates})), "64 client certificates at most");
     told(post("/explain", json!({"account": "app", "method": "GET", "path": "/a/../b"})), "guard");
     told(post("/explain", json!({"account": "app", "method": "GET", "path": "/a", "subject": "a@b,c@d"})), "one user");
     let get = |path: &str| ask(&sidecar, &admin, "GET", path, None);

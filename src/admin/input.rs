@@ -11,7 +11,11 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde::de::DeserializeOwned;
 
 use super::{Desk, refusal::Refusal};
-use crate::{directory::Expiry, identity::Fingerprint, settings::Span};
+use crate::{
+    directory::Expiry,
+    identity::{Fingerprint, network},
+    settings::Span,
+};
 
 /// Largest body of a request to the API or the console, in bytes; a policy of 20,000 shares fits.
 pub(super) const BODY_MAX: usize = 4 << 20;
@@ -118,7 +122,7 @@ pub(super) fn sources<'r>(raw: impl IntoIterator<Item = &'r str>) -> Result<Vec<
         .map(str::trim)
         .filter(|text| !text.is_empty())
         .map(|text| {
-            text.parse::<IpNet>().or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from)).map_err(|_| {
+            network(text).ok_or_else(|| {
                 let shown: String = text.chars().take(60).collect();
                 Refusal::Invalid(format!("{shown:?} is no network: write 10.0.0.0/8, 2001:db8::/32, or one address."))
             })

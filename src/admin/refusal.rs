@@ -127,6 +127,7 @@ impl From<DirectoryError> for Refusal {
             DirectoryError::Disabled(_) => Self::Disabled(text),
             DirectoryError::Name(_)
             | DirectoryError::Description { .. }
+            | DirectoryError::BoundTo { .. }
             | DirectoryError::Past
             | DirectoryError::Far
             | DirectoryError::Lifetime { .. }

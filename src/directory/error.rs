@@ -69,6 +69,16 @@ pub enum DirectoryError {
         /// Most characters.
         longest: usize,
     },
+    /// A key is bound to more than each sign-in should look through.
+    #[error("a key takes {most} {what} at most; this one would have {given}: join networks, or make a further key")]
+    BoundTo {
+        /// Networks, or client certificates.
+        what: &'static str,
+        /// How many it would have.
+        given: usize,
+        /// [`BOUND_TO_MAX`](crate::identity::BOUND_TO_MAX).
+        most: usize,
+    },
     /// The expiry lies in the past.
     #[error("the expiry lies in the past: give a time to come, a length of time such as 90d, or never")]
     Past,

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{AccountChange, Created, CreatedAdmin, DirectoryError, Expiry, KeyChange, NewAccount, NewAdmin, NewKey, Rotated, RotatedBy};
 use crate::{
-    identity::{Account, Admin, AdminToken, Key, KeyId, PreviousSecret, Role, Secret, Status, display_name},
+    identity::{Account, Admin, AdminToken, BOUND_TO_MAX, Key, KeyId, PreviousSecret, Role, Secret, Status, display_name},
     settings::{Limits, Span},
 };
 
@@ -76,8 +76,8 @@ pub(super) fn new_key(account: &Account, new: NewKey, rules: &Rules, now: Timest
         status: Status::Active,
         created: whole_second(now),
         expires: end(new.expires, rules.key_lifetime, now)?,
-        sources: new.sources,
-        client_certs: new.client_certs,
+        sources: bound_to("networks", new.sources)?,
+        client_certs: bound_to("client certificates", new.client_certs)?,
         last_used: None,
         revision: 0,
     };
@@ -98,10 +98,10 @@ pub(super) fn change_key(
         new.name = display_name(name)?;
     }
     if let Some(sources) = &change.sources {
-        new.sources.clone_from(sources);
+        new.sources = bound_to("networks", sources.clone())?;
     }
     if let Some(client_certs) = &change.client_certs {
-        new.client_certs.clone_from(client_certs);
+        new.client_certs = bound_to("client certificates", client_certs.clone())?;
     }
     if let Some(expires) = change.expires {
         new.expires = end(expires, rules.key_lifetime, now)?;
@@ -118,6 +118,13 @@ pub(super) fn change_key(
     }
     new.revision = old.revision.saturating_add(1);
     Ok(new)
+}
+
+fn bound_to<T>(what: &'static str, all: Vec<T>) -> Result<Vec<T>, DirectoryError> {
+    if all.len() > BOUND_TO_MAX {
+        return Err(DirectoryError::BoundTo { what, given: all.len(), most: BOUND_TO_MAX });
+    }
+    Ok(all)
 }
 
 pub(super) fn rotate_key(

@@ -31,7 +31,7 @@ pub struct Key {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
     /// Client addresses it may come from; empty is anywhere.
-    #[serde(default, rename = "from", skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, rename = "from", skip_serializing_if = "Vec::is_empty", deserialize_with = "super::networks")]
     pub sources: Vec<IpNet>,
     /// Client certificates it is bound to; empty is none, and it then needs none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -8,6 +8,7 @@ mod account;
 mod admin;
 mod certificate;
 mod key;
+mod network;
 mod scan;
 mod secret;
 mod shape;
@@ -17,9 +18,14 @@ pub use account::{Account, AccountId, AccountIdError, Status};
 pub use admin::{Admin, AdminId, AdminIdError, AdminToken, AdminTokenError, Role, RoleError};
 pub use certificate::{Fingerprint, FingerprintError};
 pub use key::{Key, KeyId, KeyIdError, PreviousSecret};
+pub use network::network;
+pub(crate) use network::networks;
 pub use scan::{Found, SecretKind, scan, scan_reader};
 pub use secret::{Secret, SecretError, SecretHash};
 pub use subject::{Subject, SubjectError};
+
+/// Most networks that a key may come from, and most client certificates it is bound to: each sign-in may look through all.
+pub const BOUND_TO_MAX: usize = 64;
 
 /// Longest display name of an account or a key, in characters.
 pub const NAME_MAX_CHARS: usize = 79;

@@ -1,10 +1,12 @@
 //! Durations and sizes as people write them.
 
-use std::{borrow::Cow, fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::identity::network;
 
 /// A length of time: a number and a unit of `ms`, `s`, `m`, `h`, `d`, `w`, `mo` (30 days) or `y` (365 days);
 /// several may follow each other (`1h30m`).
@@ -175,9 +177,8 @@ pub(super) fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec
     impl<'de> Deserialize<'de> for Network {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             let text = String::deserialize(deserializer)?;
-            let read = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-            let wrong = |_| serde::de::Error::custom(format!("{text:?} is no network: write one such as 10.0.0.0/8, or an address"));
-            read.map(Self).map_err(wrong)
+            let wrong = || serde::de::Error::custom(format!("{text:?} is no network: write one such as 10.0.0.0/8, or an address"));
+            network(&text).map(Self).ok_or_else(wrong)
         }
     }
 

@@ -39,10 +39,10 @@ pub(super) struct KeyBody {
     name: String,
     /// A length of time (`90d`, which it is unless said), a day in UTC, a moment, or `never`.
     expires: Option<String>,
-    /// Networks that it may come from; anywhere unless said.
+    /// Networks that it may come from, at most 64; anywhere unless said.
     #[serde(default)]
     from: Vec<String>,
-    /// Client certificates it is bound to, as SHA-256 fingerprints or PEM; none unless said.
+    /// Client certificates it is bound to, as SHA-256 fingerprints or PEM, at most 64; none unless said.
     #[serde(default)]
     client_certs: Vec<String>,
 }
@@ -57,9 +57,9 @@ pub(super) struct KeyPatch {
     status: Option<StatusWord>,
     /// A length of time from now, a day in UTC, a moment, or `never`.
     expires: Option<String>,
-    /// Networks that it may come from; none is anywhere.
+    /// Networks that it may come from, at most 64; none is anywhere.
     from: Option<Vec<String>>,
-    /// Client certificates it is bound to, as SHA-256 fingerprints or PEM; an empty list is none.
+    /// Client certificates it is bound to, as SHA-256 fingerprints or PEM, at most 64; an empty list is none.
     client_certs: Option<Vec<String>>,
 }
 

@@ -1,17 +1,15 @@
 //! What binds a key to where it is used, as options name it: networks, and client certificates.
 
-use std::{fs, net::IpAddr, str::FromStr};
+use std::fs;
 
 use ipnet::IpNet;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
-use crate::identity::Fingerprint;
+use crate::identity::{Fingerprint, network};
 
 /// A network, or one address.
 pub(super) fn source(raw: &str) -> Result<IpNet, String> {
-    raw.parse::<IpNet>()
-        .or_else(|_| IpAddr::from_str(raw).map(IpNet::from))
-        .map_err(|_| "write a network (10.0.0.0/8, 2001:db8::/32) or an address (10.1.2.3)".to_owned())
+    network(raw).ok_or_else(|| "write a network (10.0.0.0/8, 2001:db8::/32) or an address (10.1.2.3)".to_owned())
 }
 
 /// A certificate: a PEM file, of which the first counts, or a fingerprint.

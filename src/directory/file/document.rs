@@ -88,7 +88,7 @@ struct KeyEntry {
     created: Timestamp,
     #[serde(default)]
     expires: Option<Timestamp>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::identity::networks")]
     from: Vec<IpNet>,
     #[serde(default)]
     client_certs: Vec<Fingerprint>,
