@@ -104,8 +104,8 @@ impl Entry {
     }
 }
 
-/// Entries of which all went through, whose records are written together: that costs less than half. Who holds them
-/// writes them before it goes to sleep; dropped, they are written, and a crash leaves them as interrupted.
+/// Entries of which all went through, whose records are written together, which costs less. Who holds them writes them
+/// before it waits for anything; dropped, they are written, and a crash before that leaves them as interrupted.
 #[derive(Default)]
 pub struct Closings {
     inner: Option<Arc<Inner>>,

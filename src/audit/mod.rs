@@ -1,7 +1,8 @@
 //! What was done, written down before it is done, chained, and shipped.
 //!
-//! `proxy` opens an [`Entry`] for each request before it goes upstream and closes it after; `lifecycle`, `admin` and
-//! `cli` record [`Event`]s. A record is in the journal when a call returns. Readers take a [`LogSource`].
+//! `proxy` opens an [`Entry`] for each request before it goes upstream and closes it after, under load several at once
+//! ([`Closings`]); `lifecycle`, `admin` and `cli` record [`Event`]s. A record is in the journal when a call returns.
+//! Readers take a [`LogSource`].
 
 mod chain;
 mod checkpoint;

@@ -1,7 +1,7 @@
 //! The journal on disk: segments that are ready before they are needed, frames that are whole or not there.
 //!
-//! [`Journal::open_entry`] and [`Journal::record`] are called by serving threads and do no I/O: under one short lock
-//! they number, chain and copy. The [`keeper`] prepares segments, touches pages ahead, lets go of those [`behind`], cuts
+//! [`Journal::open_entry`], [`Journal::record`] and [`Journal::close_all`] are called by serving threads and do no I/O:
+//! under one short lock they number, chain and copy. The [`keeper`] prepares segments, touches pages ahead, lets go of those [`behind`], cuts
 //! and removes old segments; the [`sync`] thread flushes for `durability: disk`.
 
 mod behind;
