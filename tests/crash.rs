@@ -96,7 +96,7 @@ fn every_request_that_the_upstream_saw_has_one_record_whatever_is_killed() {
         .set("audit", &format!("{{journal: {{path: audit, segment: 1MiB}}, stream: {{redis: \"{}\"}}}}", redis.url()))
         .start();
     let key = sidecar.app().clone();
-    let traffic = Traffic::start(sidecar.address(), &key, 3);
+    let traffic = Traffic::start(sidecar.address(), &key, 12);
     let (mut sidecars, mut servers) = (0, 0);
     for cycle in 0..cycles {
         thread::sleep(Duration::from_millis(20 + dice.below(250)));
