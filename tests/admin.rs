@@ -726,6 +726,43 @@ fn lists_come_in_pages_that_hold_everything_once() {
 }
 
 #[test]
+fn a_page_goes_on_behind_what_is_no_longer_there() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::behind(&upstream).policy(POLICY).accounts(&["app", "b", "c", "reporting"]).start();
+    let admin = token(&sidecar, "zoe", "super-admin", &[]);
+    for _ in 0..3 {
+        sidecar.new_key("b", &["--name", "more"]);
+    }
+    // All of a list, and what is last on each page is deleted before the next is asked for.
+    let walk = |list: &str, thing: &str, all: usize| {
+        let whole = ask(&sidecar, &admin, "GET", list, None).json();
+        let whole: Vec<String> = whole["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(whole.len(), all);
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = ask(&sidecar, &admin, "GET", &format!("{list}?limit=1{cursor}"), None);
+            page.expect_status(200);
+            let page = page.json();
+            let id = page["items"][0]["id"].as_str().unwrap_or_else(|| panic!("{page}")).to_owned();
+            ask(&sidecar, &admin, "DELETE", &format!("{thing}/{id}"), None).expect_status(204);
+            seen.push(id);
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(seen, whole);
+    };
+    walk("/accounts/b/keys", "/keys", 4);
+    sidecar.new_key("b", &["--name", "more"]);
+    walk("/keys", "/keys", 4);
+    walk("/accounts", "/accounts", 4);
+    for (list, cursor) in [("/accounts", "A%20b"), ("/keys", "app"), ("/keys", "app_x_VKAAAAAAAAAAAAAAAAAAAA")] {
+        ask(&sidecar, &admin, "GET", &format!("{list}?cursor={cursor}"), None).expect(400, "invalid");
+    }
+}
+
+#[test]
 fn pages_of_the_log_hold_everything_once_where_actions_overlap() {
     let redis = Redis::start();
     for stream in [false, true] {

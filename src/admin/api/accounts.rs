@@ -69,7 +69,7 @@ pub(super) async fn list(State(desk): State<Desk>, who: Who, Asked(page): Asked<
     let permitted = permit(&who.admin, Right::ReadAccounts, Scope::Visible)?;
     let now = Timestamp::now();
     let seen = holdings(&*desk.shared.backend, |id| permitted.covers(id)).await?;
-    page.cut(seen.iter().map(|holding| AccountView::of(holding, now)).collect(), |account| &account.id)
+    Ok(page.cut(seen, |holding| holding.account.id.clone())?.map(|holding| AccountView::of(&holding, now)))
 }
 
 pub(super) async fn create(State(desk): State<Desk>, who: Who, Sent(body): Sent<AccountBody>) -> Result<Revised<AccountView>, Refusal> {

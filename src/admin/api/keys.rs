@@ -1,6 +1,6 @@
 //! `/accounts/{id}/keys` and `/keys`.
 
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
 
 use axum::{
     extract::{Path, State},
@@ -84,6 +84,45 @@ pub(super) struct KeysQuery {
     cursor: Option<String>,
 }
 
+/// Where a key stands in a list: by account, then by age. Keys of one second stand by their ids.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    account: AccountId,
+    created: Timestamp,
+    id: KeyId,
+}
+
+impl Place {
+    fn of(key: &Key) -> Self {
+        Self { account: key.account.clone(), created: key.created, id: key.id }
+    }
+}
+
+/// As a cursor: nothing in it has to be escaped in a query.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}_{}_{}", self.account, self.created.as_nanosecond(), self.id)
+    }
+}
+
+impl FromStr for Place {
+    type Err = NoPlace;
+
+    fn from_str(raw: &str) -> Result<Self, Self::Err> {
+        let read = || {
+            let mut parts = raw.split('_');
+            let (account, created, id) = (parts.next()?, parts.next()?, parts.next()?);
+            let created = Timestamp::from_nanosecond(created.parse().ok()?).ok()?;
+            parts.next().is_none().then_some(Self { account: account.parse().ok()?, created, id: id.parse().ok()? })
+        };
+        read().ok_or(NoPlace)
+    }
+}
+
+/// A text that is no cursor of keys.
+#[derive(Debug)]
+struct NoPlace;
+
 /// Of every account that the admin may see.
 pub(super) async fn all(State(desk): State<Desk>, who: Who, Asked(asked): Asked<KeysQuery>) -> Result<Page<KeyView>, Refusal> {
     let permitted = permit(&who.admin, Right::ReadKeys, Scope::Visible)?;
@@ -94,8 +133,8 @@ pub(super) async fn all(State(desk): State<Desk>, who: Who, Asked(asked): Asked<
     let wanted = |id: &AccountId| permitted.covers(id) && only.as_ref().is_none_or(|only| only == id);
     let now = Timestamp::now();
     let seen = holdings(&*desk.shared.backend, wanted).await?;
-    let keys = seen.iter().flat_map(|holding| &holding.keys).map(|key| KeyView::of(key, now)).collect();
-    PageQuery::new(asked.limit, asked.cursor).cut(keys, |key| &key.id)
+    let keys = seen.into_iter().flat_map(|holding| holding.keys).collect();
+    Ok(PageQuery::new(asked.limit, asked.cursor).cut(keys, Place::of)?.map(|key| KeyView::of(&key, now)))
 }
 
 pub(super) async fn list(
@@ -108,7 +147,7 @@ pub(super) async fn list(
     permit(&who.admin, Right::ReadKeys, Scope::Account(&account.id))?;
     let now = Timestamp::now();
     let keys = desk.shared.backend.keys(&account.id).await?;
-    page.cut(keys.iter().map(|key| KeyView::of(key, now)).collect(), |key| &key.id)
+    Ok(page.cut(keys, Place::of)?.map(|key| KeyView::of(&key, now)))
 }
 
 pub(super) async fn create(

@@ -1,5 +1,7 @@
 //! Lists in pages, single things with their revision.
 
+use std::{fmt::Display, str::FromStr};
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -41,24 +43,28 @@ impl PageQuery {
         Self { limit, cursor }
     }
 
-    /// The page of `all`, whose things are told apart by `id`.
-    pub(super) fn cut<T>(self, all: Vec<T>, id: impl Fn(&T) -> &str) -> Result<Page<T>, Refusal> {
+    /// The page of `all`, in the order of their places. A cursor is the place of the last thing on the page before, which
+    /// need not be there any more.
+    pub(super) fn cut<T, P: Ord + Display + FromStr>(self, mut all: Vec<T>, place: impl Fn(&T) -> P) -> Result<Page<T>, Refusal> {
         let limit = match self.limit {
             None => DEFAULT,
             Some(limit @ 1..=MOST) => limit,
             Some(_) => return Err(Refusal::Invalid(format!("limit is a number from 1 to {MOST}."))),
         };
-        let skip = match &self.cursor {
-            None => 0,
-            Some(cursor) => match all.iter().position(|thing| id(thing) == cursor) {
-                Some(at) => at + 1,
-                None => return Err(Refusal::Invalid("The thing that the cursor stood at is gone; begin again without it.".to_owned())),
-            },
-        };
-        let mut rest = all.into_iter().skip(skip);
+        let behind = self.cursor.map(|cursor| cursor.parse::<P>()).transpose();
+        let behind = behind.map_err(|_| Refusal::Invalid("The cursor is none that was given here; begin again without it.".to_owned()))?;
+        all.sort_by_cached_key(&place);
+        let mut rest = all.into_iter().filter(|thing| behind.as_ref().is_none_or(|behind| place(thing) > *behind));
         let items: Vec<T> = rest.by_ref().take(limit).collect();
-        let next_cursor = rest.next().and_then(|_| items.last().map(|last| id(last).to_owned()));
+        let next_cursor = rest.next().and_then(|_| items.last().map(|last| place(last).to_string()));
         Ok(Page { items, next_cursor })
+    }
+}
+
+impl<T> Page<T> {
+    /// The same page of what each thing is shown as.
+    pub(super) fn map<V>(self, view: impl FnMut(T) -> V) -> Page<V> {
+        Page { items: self.items.into_iter().map(view).collect(), next_cursor: self.next_cursor }
     }
 }
 
