@@ -674,7 +674,7 @@ fn mistakes_in_a_request_are_told_in_plain_words() {
     let change = |body: Value| ask(&sidecar, &admin, "PATCH", &format!("/keys/{}", key.json()["id"].as_str().unwrap()), Some(body));
     told(change(json!({"from": networks})), "64 networks at most");
     told(change(json!({"client_certs": certificates})), "64 client certificates at most");
-    told(post("/explain", json!({"account": "app", "method": "GET", "path": "/a/../b"})), "guard");
+    told(post("/explain", json!({"account": "app", "method": "GET /", "path": "/a"})), "method");
     told(post("/explain", json!({"account": "app", "method": "GET", "path": "/a", "subject": "a@b,c@d"})), "one user");
     let get = |path: &str| ask(&sidecar, &admin, "GET", path, None);
     told(get("/audit?decision=maybe"), "allow, deny");
@@ -861,7 +861,7 @@ fn explain_and_simulate_say_what_another_policy_would_change() {
         &admin,
         "POST",
         "/explain",
-        Some(json!({"account": "reporting", "method": "get", "path": "/dataset/2/Ac1/Salaries/list?x=1"})),
+        Some(json!({"account": "reporting", "method": "GET", "path": "/dataset/2/Ac1/Salaries/list?x=1"})),
     )
     .json();
     assert_eq!((explained["decision"].as_str(), explained["reason"].as_str()), (Some("deny"), Some("denied-by-rule")));
@@ -880,6 +880,43 @@ fn explain_and_simulate_say_what_another_policy_would_change() {
     assert_eq!(wrong["holds"], false);
     assert!(wrong["diagnostics"][0]["message"].as_str().unwrap().contains("service_acounts"), "{wrong}");
     assert!(ask(&sidecar, &admin, "GET", "/policy", None).json()["source"] == POLICY, "nothing was put in force");
+}
+
+#[test]
+fn explain_says_what_the_proxy_does_before_any_policy_is_asked() {
+    let upstream = Upstream::start();
+    let sidecar = sidecar(&upstream);
+    let admin = token(&sidecar, "zoe", "auditor", &[]);
+    let list = "/dataset/2/Ac1/Vendors/list";
+    for (method, path, decision, reason) in [
+        ("GET", list, "allow", "shared"),
+        ("HEAD", list, "allow", "shared"),
+        ("get", list, "deny", "endpoint-unknown"),
+        ("GET", "/.vicar/whoami", "allow", "self-service"),
+        ("HEAD", "/.vicar/whoami/?key=x", "allow", "self-service"),
+        ("POST", "/.vicar/whoami", "deny", "endpoint-unknown"),
+        ("POST", "/.vicar/rotate", "deny", "endpoint-unknown"),
+        ("GET", "/.vicar/elsewhere", "deny", "endpoint-unknown"),
+        ("TRACE", "/.vicar/whoami", "deny", "method-not-allowed"),
+        ("CONNECT", list, "deny", "method-not-allowed"),
+        ("GET", "/dataset/2/Ac1/../list", "deny", "ambiguous-request"),
+        ("GET", "/dataset/2/Ac1/Vendors/list?api_key=x", "deny", "query-not-allowed"),
+        ("GET", "/dataset/2/Ac1/Vendors/list?a#b", "deny", "ambiguous-request"),
+    ] {
+        let explained = ask(&sidecar, &admin, "POST", "/explain", Some(json!({"as": "reporting", "method": method, "path": path})));
+        explained.expect_status(200);
+        let explained = explained.json();
+        assert_eq!((explained["decision"].as_str(), explained["reason"].as_str()), (Some(decision), Some(reason)), "{method} {path}");
+        assert!(!explained["steps"].as_array().unwrap().is_empty(), "{explained}");
+        if method == "CONNECT" {
+            continue; // Its target has another form.
+        }
+        let answer = sidecar.send(&Call::new(method, path).with(sidecar.key("reporting")));
+        assert_eq!(answer.status == 200, decision == "allow", "{method} {path}: {}", answer.status);
+        if decision == "deny" {
+            assert_eq!(answer.json()["code"], reason, "{method} {path}");
+        }
+    }
 }
 
 // ===== the description =====

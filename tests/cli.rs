@@ -118,6 +118,49 @@ fn explain_tells_programs_and_shells_what_was_decided() {
 }
 
 #[test]
+fn explain_tells_what_becomes_of_a_request_before_any_policy_is_asked() {
+    let policy = "version: 1\nservice_accounts:\n  app:\n    shares:\n      - {resource: \"dataset:*\", actions: [list]}\n";
+    let list = "/dataset/2/Ac1/Vendors/list";
+    for (self_service, rotate) in [("[whoami]", "deny endpoint-unknown"), ("[whoami, rotate]", "allow self-service")] {
+        let sidecar = Sidecar::behind(&Upstream::start()).policy(policy).set("self_service", self_service).prepare();
+        for (method, path, expected) in [
+            ("get", list, "deny endpoint-unknown"),
+            ("CONNECT", list, "deny method-not-allowed"),
+            ("TRACE", list, "deny method-not-allowed"),
+            ("trace", list, "deny endpoint-unknown"),
+            ("GET", "/.vicar/whoami", "allow self-service"),
+            ("POST", "/.vicar/rotate", rotate),
+            ("DELETE", "/.vicar/rotate", "deny endpoint-unknown"),
+            ("GET", "/.vicar", "deny endpoint-unknown"),
+        ] {
+            let ran = sidecar.vicar(&["explain", "--as", "app", method, path, "--output", "json"]);
+            let told = ran.json();
+            assert_eq!(format!("{} {}", told["decision"].as_str().unwrap(), told["reason"].as_str().unwrap()), expected, "{method} {path}");
+            assert_eq!(ran.code, Some(i32::from(expected.starts_with("deny"))), "{method} {path}");
+            assert_eq!(keys(&told), ["account", "action", "decision", "endpoint", "policy", "reason", "resource", "share", "subject"]);
+        }
+        let ran = sidecar.vicar(&["explain", "--as", "app", "get", list]).exited(1);
+        assert!(ran.stdout.contains("write GET"), "{}", ran.stdout);
+        let ran = sidecar.vicar(&["explain", "--as", "app", "CONNECT", list]).exited(1);
+        assert!(ran.stdout.contains("method-not-allowed") && ran.stdout.contains("405"), "{}", ran.stdout);
+        let ran = sidecar.vicar(&["explain", "--as", "app", "GET", "/.vicar/whoami"]).succeeded();
+        assert!(ran.stdout.starts_with("allow") && ran.stdout.contains("self_service"), "{}", ran.stdout);
+    }
+}
+
+#[test]
+fn a_key_is_bound_to_so_many_networks_and_no_more() {
+    let sidecar = Sidecar::behind(&Upstream::start()).accounts(&["app"]).prepare();
+    let many = ["--from", "10.0.0.0/8"].repeat(65);
+    let ran = sidecar.vicar(&[&["key", "create", "app", "--name", "x"], &many[..]].concat()).exited(1);
+    assert!(ran.stderr.contains("64 networks at most"), "{}", ran.stderr);
+    let ran = sidecar.vicar(&[&["key", "change", &sidecar.app().id], &many[..]].concat()).exited(1);
+    assert!(ran.stderr.contains("64 networks at most"), "{}", ran.stderr);
+    let ran = sidecar.vicar(&["key", "change", &sidecar.app().id, "--from", "::ffff:192.0.2.1", "--output", "json"]).succeeded();
+    assert_eq!(ran.json()["from"], json!(["192.0.2.1/32"]));
+}
+
+#[test]
 fn records_are_one_json_object_a_line_oldest_first() {
     let upstream = Upstream::start();
     let sidecar = Sidecar::behind(&upstream).start();
@@ -240,7 +283,7 @@ fn test_reports_as_test_runners_do() {
 #[test]
 fn explain_tells_people_the_way_to_the_decision() {
     let sidecar = Sidecar::behind(&Upstream::start()).accounts(&[]).policy(FINANCE).prepare();
-    let ran = sidecar.vicar(&["explain", "--as", "app", "get", "/dataset/2/Ac1/Vendors/list?page=1"]).succeeded();
+    let ran = sidecar.vicar(&["explain", "--as", "app", "GET", "/dataset/2/Ac1/Vendors/list?page=1"]).succeeded();
     assert!(ran.stdout.starts_with("allow") && ran.stdout.contains("app/shares/1") && ran.stdout.contains("1. "), "{}", ran.stdout);
     assert!(ran.stderr.contains("vicar account create app"), "the directory has no such account: {}", ran.stderr);
     let ran = sidecar.vicar(&["explain", "--as", "app", "GET", "/dataset/2/Ac1/../list", "--output", "json"]).exited(1);

@@ -15,10 +15,9 @@ use super::{
 };
 use crate::{
     audit::{self, Filter, Kind, Page},
-    catalog::CanonicalPath,
     identity::{AccountId, Subject},
     policy::{self, Asked, Explanation, Outcome, Past, Simulation},
-    proxy::query,
+    proxy::foretell::{Foretold, Terms, foretell},
     source::{Complaint, Complaints, Source},
 };
 
@@ -32,7 +31,7 @@ pub(super) struct Question {
     /// The user it asks for; `on_behalf_of` is the same.
     #[serde(default, alias = "on_behalf_of")]
     pub(super) subject: Option<String>,
-    /// `GET`, `POST`, …
+    /// `GET`, `POST`, …; letter case counts.
     pub(super) method: String,
     /// The path, with its query if it has one.
     pub(super) path: String,
@@ -62,21 +61,19 @@ pub(super) fn explain(desk: &Desk, who: &Who, question: &Question) -> Result<Exp
     let subject = question.subject.as_deref().map(str::trim).filter(|subject| !subject.is_empty());
     let subject =
         subject.map(|subject| Subject::parse(subject.as_bytes())).transpose().map_err(|error| Refusal::Invalid(format!("{error}.")))?;
-    let method = question.method.trim().to_ascii_uppercase();
-    if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+    let method = question.method.trim();
+    if method.is_empty() || !method.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-') {
         return Err(Refusal::Invalid("The method is a word such as GET or POST.".to_owned()));
     }
     let rules = desk.shared.rules.load_full();
-    let target = question.path.trim();
-    let (raw, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    let path = CanonicalPath::parse(raw, rules.path)
-        .map_err(|error| Refusal::Invalid(format!("The guard refuses this path before anybody looks at the policy: {error}.")))?;
-    let operation = rules.catalog.classify(&method, &path).ok();
-    let takes = operation.as_ref().and_then(|operation| operation.endpoint.query.as_deref());
-    if let Some(name) = query.and_then(|query| query::refused(query, takes, &rules.reserved_query)) {
-        return Err(Refusal::Invalid(format!("The query has {name:?}, which this endpoint does not take: no policy is asked.")));
-    }
-    let asked = Asked { account: &account, subject: subject.as_ref(), method: &method, path: &path };
+    let terms = Terms { path: rules.path, reserved_query: &rules.reserved_query, self_service: &rules.self_service };
+    let path = match foretell(method, question.path.trim(), &rules.catalog, &terms) {
+        Ok(path) => path,
+        Err(Foretold { decision, reason, why }) => {
+            return Ok(Explanation::beforehand(&rules.policy, &account, subject.as_ref(), decision, reason, why));
+        }
+    };
+    let asked = Asked { account: &account, subject: subject.as_ref(), method, path: &path };
     Ok(policy::explain(&rules.policy, &rules.catalog, &asked, Timestamp::now()))
 }
 

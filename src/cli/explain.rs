@@ -11,11 +11,13 @@ use super::{
     print::{complain, say, say_json, tell},
 };
 use crate::{
-    catalog::CanonicalPath,
     identity::{AccountId, Status, Subject},
     lifecycle,
     policy::{Asked, Enforcement, Expect, Explanation, explain},
-    proxy::query,
+    proxy::{
+        foretell::{Foretold, Terms, foretell},
+        query,
+    },
     settings::Loaded,
     source::Complaints,
     terminal::{Colours, Ink, printable},
@@ -37,7 +39,7 @@ pub(super) struct ExplainArgs {
     /// Ask this policy instead of the one the settings name.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
-    /// GET, POST, …
+    /// GET, POST, …; letter case counts.
     #[arg(value_parser = method)]
     method: String,
     /// The path; a query counts for whether the guard lets it through.
@@ -65,24 +67,17 @@ pub(super) async fn run(args: ExplainArgs, options: &Options) -> Done {
     let Some(documents) = lifecycle::documents_untested(&loaded.settings, &mut complaints) else {
         return Err(Failure::documents(&complaints));
     };
-    let (raw, query) = args.path.split_once('?').map_or((args.path.as_str(), None), |(path, query)| (path, Some(query)));
-    let digest = documents.policy.digest();
-    let path = match CanonicalPath::parse(raw, lifecycle::path_rules(&loaded.settings)) {
-        Ok(path) => path,
-        Err(error) => {
-            let why = format!("The path could be read in more than one way, so it is refused before any policy is asked: {error}.");
-            return refused_before(&args, "ambiguous-request", &why, digest, options);
-        }
-    };
-    let operation = documents.catalog.classify(&args.method, &path).ok();
-    let takes = operation.as_ref().and_then(|operation| operation.endpoint.query.as_deref());
     let reserved: Vec<String> = loaded.settings.guard.reserved_query.iter().map(|name| query::fold(name.as_bytes())).collect();
-    if let Some(name) = query.and_then(|query| query::refused(query, takes, &reserved)) {
-        let why = format!("The query has {name:?}, which this endpoint does not take, so it is refused before any policy is asked.");
-        return refused_before(&args, "query-not-allowed", &why, digest, options);
-    }
-    let asked = Asked { account: &args.account, subject: args.on_behalf_of.as_ref(), method: &args.method, path: &path };
-    let explanation = explain(&documents.policy, &documents.catalog, &asked, now());
+    let terms =
+        Terms { path: lifecycle::path_rules(&loaded.settings), reserved_query: &reserved, self_service: &loaded.settings.self_service };
+    let (account, subject) = (&args.account, args.on_behalf_of.as_ref());
+    let explanation = match foretell(&args.method, &args.path, &documents.catalog, &terms) {
+        Ok(path) => {
+            let asked = Asked { account, subject, method: &args.method, path: &path };
+            explain(&documents.policy, &documents.catalog, &asked, now())
+        }
+        Err(Foretold { decision, reason, why }) => Explanation::beforehand(&documents.policy, account, subject, decision, reason, why),
+    };
     match options.output {
         Output::Json => say_json(&Answer::of(&explanation))?,
         Output::Table => {
@@ -92,31 +87,6 @@ pub(super) async fn run(args: ExplainArgs, options: &Options) -> Done {
         }
     }
     Ok(exit(explanation.decision))
-}
-
-/// Such a request gets no further than the guard: no policy is asked.
-fn refused_before(args: &ExplainArgs, reason: &str, why: &str, policy: &str, options: &Options) -> Done {
-    let subject = args.on_behalf_of.as_ref().map(Subject::as_str);
-    let answer = Answer {
-        decision: "deny",
-        reason,
-        account: args.account.as_str(),
-        subject,
-        resource: None,
-        action: None,
-        endpoint: None,
-        share: None,
-        policy,
-    };
-    match options.output {
-        Output::Json => say_json(&answer)?,
-        Output::Table => {
-            let colours = Colours::of_output();
-            say(&format!("{}  {} (400)", colours.paint(Ink::Red, "deny"), answer.reason))?;
-            say(&format!("\n1. {}", printable(why)))?;
-        }
-    }
-    Ok(exit(Expect::Deny))
 }
 
 fn print(explanation: &Explanation) -> Result<(), Failure> {
@@ -165,7 +135,7 @@ impl<'a> Answer<'a> {
                 Expect::Allow => "allow",
                 Expect::Deny => "deny",
             },
-            reason: explanation.reason.as_str(),
+            reason: explanation.reason,
             account: &explanation.account,
             subject: explanation.subject.as_deref(),
             resource: explanation.resource.as_deref(),
@@ -185,5 +155,5 @@ fn subject(raw: &str) -> Result<Subject, String> {
 
 fn method(raw: &str) -> Result<String, String> {
     let word = !raw.is_empty() && raw.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'-');
-    if word { Ok(raw.to_ascii_uppercase()) } else { Err("write a method, such as GET or POST, then the path".to_owned()) }
+    if word { Ok(raw.to_owned()) } else { Err("write a method, such as GET or POST, then the path".to_owned()) }
 }

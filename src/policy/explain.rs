@@ -38,7 +38,7 @@ pub struct Explanation {
     /// Allow or deny; under `observe`, what would have been.
     pub decision: Expect,
     /// The reason code.
-    pub reason: Reason,
+    pub reason: &'static str,
     /// Who asked.
     pub account: String,
     /// For whom.
@@ -74,17 +74,14 @@ pub fn explain(policy: &Policy, catalog: &Catalog, asked: &Asked<'_>, now: Times
     let mut teller = Teller { policy, catalog, asked, now, steps: Vec::new() };
     match &classified {
         Ok(operation) => teller.known(operation),
-        Err(_) if teller.is_own() => teller.own(),
         Err(error) => teller.unknown(*error),
     }
-    if !teller.is_own() {
-        teller.verdict(&verdict);
-    }
+    teller.verdict(&verdict);
     let steps = teller.steps;
     let operation = classified.as_ref().ok();
     Explanation {
         decision,
-        reason: verdict.reason(),
+        reason: verdict.reason().as_str(),
         account: asked.account.to_string(),
         subject: asked.subject.map(ToString::to_string),
         resource: operation.map(ToString::to_string),
@@ -97,6 +94,33 @@ pub fn explain(policy: &Policy, catalog: &Catalog, asked: &Asked<'_>, now: Times
     }
 }
 
+impl Explanation {
+    /// Of what is decided without a policy; it holds where a policy only observes, too.
+    #[must_use]
+    pub fn beforehand(
+        policy: &Policy,
+        account: &AccountId,
+        subject: Option<&Subject>,
+        decision: Expect,
+        reason: &'static str,
+        why: String,
+    ) -> Self {
+        Self {
+            decision,
+            reason,
+            account: account.to_string(),
+            subject: subject.map(ToString::to_string),
+            resource: None,
+            action: None,
+            endpoint: None,
+            share: None,
+            policy: policy.digest().to_owned(),
+            enforcement: Enforcement::Enforce,
+            steps: vec![why],
+        }
+    }
+}
+
 struct Teller<'a> {
     policy: &'a Policy,
     catalog: &'a Catalog,
@@ -106,24 +130,17 @@ struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    /// Whether it is answered before any policy is asked.
-    fn is_own(&self) -> bool {
-        self.asked.path.as_str().strip_prefix("/.vicar").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    }
-
-    fn own(&mut self) {
-        let path = self.asked.path.as_str();
-        self.steps.push(format!(
-            "No catalog can name {path}: Vicar answers there itself, as `self_service` in the settings has it, whatever a policy says."
-        ));
-    }
-
     fn unknown(&mut self, error: Unclassified) {
         let Asked { method, path, .. } = self.asked;
+        let upper = method.to_ascii_uppercase();
+        let by_case = upper != *method && self.catalog.classify(&upper, path).is_ok();
         let path = path.as_str();
         self.steps.push(match error {
             Unclassified::Unknown => {
                 format!("No endpoint of the catalog has the path {path}. What no catalog names is refused; add the endpoint to a catalog.")
+            }
+            Unclassified::Method if by_case => {
+                format!("The catalog has the path {path} with {upper}, and methods are told apart by letter case: write {upper}, not {method}.")
             }
             Unclassified::Method => format!("The catalog has the path {path}, but no endpoint takes {method} there."),
             Unclassified::Parameter => format!(

@@ -61,7 +61,7 @@ pub fn clean<'r>(
     names: &Names,
     rules: PathRules,
 ) -> Result<Clean<'r>, Problem> {
-    if *method == Method::CONNECT || *method == Method::TRACE {
+    if never_passes(method.as_str()) {
         // What follows a CONNECT is no request to this server.
         return Err(Problem { connection: Afterwards::Close, ..Code::MethodNotAllowed.into() });
     }
@@ -69,7 +69,7 @@ pub fn clean<'r>(
     let path = CanonicalPath::parse(uri.path(), rules).map_err(|error| Problem::ambiguous(format!("{error}.")))?;
     let query = uri.query();
     if let Some(query) = query
-        && query.bytes().any(|b| b < 0x20 || b == 0x7f)
+        && holds_controls(query)
     {
         return Err(Problem::ambiguous("The query holds a control character."));
     }
@@ -77,6 +77,16 @@ pub fn clean<'r>(
     let stripped = sort_headers(headers, names)?;
     let body = body_ahead(version, headers, body)?;
     Ok(Clean { path, query, target, host, body, stripped, _checked: Checked })
+}
+
+/// Whether nobody may use `method`.
+pub(super) fn never_passes(method: &str) -> bool {
+    matches!(method, "CONNECT" | "TRACE")
+}
+
+/// Whether a query holds what no query may.
+pub(super) fn holds_controls(query: &str) -> bool {
+    query.bytes().any(|b| b < 0x20 || b == 0x7f)
 }
 
 /// The target for the upstream. Escaping makes a path longer than it came, so it may be too long only now.

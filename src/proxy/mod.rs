@@ -1,7 +1,7 @@
 //! The request's way through Vicar, one file a step; [`pipeline`] reads like the table of the design.
 //!
-//! `lifecycle` starts [`server`]; nobody else calls in here. This room knows every other room a request meets
-//! (`catalog`, `policy`, `directory`, `audit`) and none of them knows it.
+//! `lifecycle` starts [`server`]; whoever explains decisions asks [`foretell`]; nobody else calls in here. This room knows
+//! every other room a request meets (`catalog`, `policy`, `directory`, `audit`) and none of them knows it.
 
 pub mod arrival;
 pub mod assertion;
@@ -10,6 +10,7 @@ mod connection;
 pub mod counts;
 pub mod credentials;
 pub mod deadline;
+pub mod foretell;
 pub mod guard;
 pub mod limits;
 mod local;

@@ -167,7 +167,7 @@ impl Way<'_> {
         // 5: how much
         let permit = self.permit(&head, &known, &caller)?;
 
-        if self_service::concerns(&clean) {
+        if self_service::concerns(&clean.path) {
             // Boxed, as other rare ways are: a future is as large as its largest way, and is moved for each request.
             return Box::pin(self_service::answer(self, &head, &caller, permit)).await;
         }

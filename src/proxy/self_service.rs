@@ -10,33 +10,43 @@ use serde_json::json;
 
 use super::{
     body::Body,
-    guard::Clean,
     limits::Permit,
     pipeline::{Head, Known, Way},
     problem::{Code, Problem},
 };
 use crate::{
     audit::Decision,
+    catalog::CanonicalPath,
     directory::{Caller, DirectoryError},
     settings::SelfService,
 };
 
 const PREFIX: &str = "/.vicar";
+/// The reason code of what is answered here.
+pub(super) const REASON: &str = "self-service";
 
 /// Whether a request is for Vicar itself.
 #[must_use]
-pub(super) fn concerns(clean: &Clean<'_>) -> bool {
-    clean.path.as_str().strip_prefix(PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+pub(super) fn concerns(path: &CanonicalPath<'_>) -> bool {
+    path.as_str().strip_prefix(PREFIX).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// What a request for Vicar itself asks, if there is such a thing.
+#[must_use]
+pub(super) fn wanted(method: &str, path: &str) -> Option<SelfService> {
+    match (method, path.strip_prefix(PREFIX).unwrap_or_default().trim_end_matches('/')) {
+        ("GET" | "HEAD", "/whoami") => Some(SelfService::Whoami),
+        ("POST", "/rotate") => Some(SelfService::Rotate),
+        _ => None,
+    }
 }
 
 /// Answers it. Only a caller who was let in and has a permit gets here.
 pub(super) async fn answer(way: &Way<'_>, head: &Head<'_>, caller: &Caller, _permit: Permit) -> Result<Response<Body>, Problem> {
     let known = Known { caller: Some(caller), ..Known::default() };
     let path = head.clean.path.as_str();
-    let wanted = match (head.method, path.strip_prefix(PREFIX).unwrap_or_default().trim_end_matches('/')) {
-        (&Method::GET | &Method::HEAD, "/whoami") => SelfService::Whoami,
-        (&Method::POST, "/rotate") => SelfService::Rotate,
-        _ => return Err(way.refused(head, &known, Code::EndpointUnknown.into())),
+    let Some(wanted) = wanted(head.method.as_str(), path) else {
+        return Err(way.refused(head, &known, Code::EndpointUnknown.into()));
     };
     if !way.rules.self_service.contains(&wanted) {
         let detail = format!("{path} is not switched on here: ask the operators for it (self_service in the settings).");
@@ -45,7 +55,7 @@ pub(super) async fn answer(way: &Way<'_>, head: &Head<'_>, caller: &Caller, _per
     if wanted == SelfService::Rotate && !caller.secret_in_force() {
         return Err(way.refused(head, &known, superseded()));
     }
-    let opening = way.opening(head, &known, Decision::Allow, "self-service");
+    let opening = way.opening(head, &known, Decision::Allow, REASON);
     let audit = &way.worker.shared.audit;
     let mut entry = audit.open_entry(opening).await.map_err(|_| Problem::from(Code::AuditUnavailable).retry_after(5))?;
     let document = match wanted {

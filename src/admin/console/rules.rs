@@ -97,7 +97,7 @@ fn explanation(answer: &Explanation) -> Markup {
         ("Policy", Some(answer.policy.as_str())),
     ];
     html! {
-        div class=(class) role="status" { strong { (word) } code { (answer.reason.as_str()) }
+        div class=(class) role="status" { strong { (word) } code { (answer.reason) }
             @if answer.enforcement == Enforcement::Observe && answer.decision == Expect::Deny { span { "but the policy only observes: it would go through" } } }
         div.columns {
             section.card { h2 { "The way to it" } ol.steps { @for step in &answer.steps { li { span { (layout::ticked(step)) } } } } }

@@ -28,7 +28,8 @@ fn the_way_to_a_decision_is_told_in_words() {
         ("reporting", "", "GET /nowhere"),
         ("reporting", "", "PUT /dataset/2/Ac1/Salaries/list"),
         ("reporting", "", "GET /dataset/2/Ac1/Salaries/LIST"),
-        ("reporting", "", "GET /.vicar/whoami"),
+        ("reporting", "", "get /dataset/2/Ac1/Vendors/list"),
+        ("reporting", "", "put /dataset/2/Ac1/Vendors/list"),
     ];
     let text: Vec<_> = asked
         .iter()

@@ -1,0 +1,82 @@
+//! What becomes of a request before any policy is asked, told of one that nobody has sent: for whoever explains decisions.
+//!
+//! Each step here is asked of the file that does it for requests that come.
+
+use super::{guard, problem::Code, query, self_service};
+use crate::{
+    catalog::{CanonicalPath, Catalog, path::PathRules},
+    policy::Expect,
+    settings::SelfService,
+};
+
+/// What the settings say that counts before a policy.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'s> {
+    /// How paths are read.
+    pub path: PathRules,
+    /// Query names refused where the endpoint names none, folded.
+    pub reserved_query: &'s [String],
+    /// What a key may do about itself.
+    pub self_service: &'s [SelfService],
+}
+
+/// What is decided without a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foretold {
+    /// Whether it is answered.
+    pub decision: Expect,
+    /// The reason code.
+    pub reason: &'static str,
+    /// Why, in a sentence or two.
+    pub why: String,
+}
+
+/// The path that a policy is asked about, for a request whose method and target hold.
+///
+/// # Errors
+/// [`Foretold`] where no policy is asked.
+pub fn foretell<'r>(method: &str, target: &'r str, catalog: &Catalog, terms: &Terms<'_>) -> Result<CanonicalPath<'r>, Foretold> {
+    if guard::never_passes(method) {
+        return Err(refused(Code::MethodNotAllowed, &format!("{method} never passes Vicar")));
+    }
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    let ambiguous = |what: &str| refused(Code::AmbiguousRequest, &format!("The request could be read in more than one way ({what})"));
+    let path = CanonicalPath::parse(path, terms.path).map_err(|error| ambiguous(&error.to_string()))?;
+    if query.is_some_and(guard::holds_controls) {
+        return Err(ambiguous("the query holds a control character"));
+    }
+    if query.is_some_and(|query| query.contains('#')) {
+        return Err(ambiguous("the target has a fragment"));
+    }
+    if self_service::concerns(&path) {
+        return Err(own(method, &path, terms.self_service));
+    }
+    let operation = catalog.classify(method, &path).ok();
+    let takes = operation.as_ref().and_then(|operation| operation.endpoint.query.as_deref());
+    if let Some(name) = query.and_then(|query| query::refused(query, takes, terms.reserved_query)) {
+        return Err(refused(Code::QueryNotAllowed, &format!("The query has {name:?}, which this endpoint does not take")));
+    }
+    Ok(path)
+}
+
+fn refused(code: Code, what: &str) -> Foretold {
+    let why = format!("{what}, so the guard refuses it with {} before any policy is asked.", code.status().as_u16());
+    Foretold { decision: Expect::Deny, reason: code.as_str(), why }
+}
+
+/// What Vicar answers itself, it answers to every key, whatever a policy says.
+fn own(method: &str, path: &CanonicalPath<'_>, switched_on: &[SelfService]) -> Foretold {
+    let path = path.as_str();
+    let (decision, reason, why) = match self_service::wanted(method, path) {
+        Some(wanted) if switched_on.contains(&wanted) => {
+            (Expect::Allow, self_service::REASON, "every key may ask it, as self_service in the settings says, whatever its policy")
+        }
+        Some(_) => (Expect::Deny, Code::EndpointUnknown.as_str(), "it is not switched on: name it under self_service in the settings"),
+        None => (
+            Expect::Deny,
+            Code::EndpointUnknown.as_str(),
+            "there is no such thing: there are GET /.vicar/whoami and POST /.vicar/rotate, and no catalog can name others",
+        ),
+    };
+    Foretold { decision, reason, why: format!("Vicar itself answers {method} {path}, and {why}.") }
+}
