@@ -104,7 +104,8 @@ const OPERATIONS_MAX: usize = 50_000;
 pub fn import(source: &Source) -> Result<Imported, ImportError> {
     let document = Document::read(source)?;
     let mut left_out = Vec::new();
-    let operations = document.operations(&mut left_out)?;
+    let mut notes = BTreeSet::new();
+    let operations = document.operations(&mut left_out, &mut notes)?;
     let mut templates = Vec::new();
     for operation in operations {
         match template(&operation) {
@@ -114,7 +115,6 @@ pub fn import(source: &Source) -> Result<Imported, ImportError> {
     }
     let naming = Naming::of(templates.iter().map(|(_, template)| template));
     let mut placed = Vec::new();
-    let mut notes = BTreeSet::new();
     let mut matcher = Builder::default();
     for (operation, template) in templates {
         let named = match naming.name(&operation, &template) {

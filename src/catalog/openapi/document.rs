@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::{Map, Value};
 
 use super::{ImportError, LeftOut, OPERATIONS_MAX};
-use crate::source::Source;
+use crate::source::{Source, nearest};
 
 /// How many references may lead from one to the next. Real documents have two or three.
 const HOPS_MAX: usize = 32;
@@ -39,7 +39,7 @@ pub(super) struct Operation {
     pub(super) action: Option<String>,
 }
 
-/// The methods of a path item that can be endpoints. `head` is `get`, and `trace` never passes.
+/// The methods of a path item that can be endpoints. `head` is `get`; `trace` never passes, and is left out.
 const METHODS: [(&str, &str); 7] = [
     ("get", "GET"),
     ("post", "POST"),
@@ -49,6 +49,9 @@ const METHODS: [(&str, &str); 7] = [
     ("options", "OPTIONS"),
     ("query", "QUERY"),
 ];
+/// What a document can say of Vicar, on an operation or on its path.
+const RESOURCE: &str = "x-vicar-resource";
+const ACTION: &str = "x-vicar-action";
 /// Query names that the guard refuses unless an endpoint names them (`guard.reserved_query` as it is unless set).
 const RESERVED: [&str; 6] = ["key", "api_key", "apikey", "access_token", "token", "_method"];
 
@@ -82,9 +85,11 @@ impl Document {
     }
 
     /// Every operation, in the order of the document.
-    pub(super) fn operations(&self, left_out: &mut Vec<LeftOut>) -> Result<Vec<Operation>, ImportError> {
+    pub(super) fn operations(&self, left_out: &mut Vec<LeftOut>, notes: &mut BTreeSet<String>) -> Result<Vec<Operation>, ImportError> {
         let mut operations = Vec::new();
         let paths = self.root.get("paths").and_then(Value::as_object).ok_or(ImportError::Empty)?;
+        notes.extend(self.root.as_object().into_iter().flat_map(|root| misplaced(root, "the document as a whole")));
+        notes.extend(misplaced(paths, "the paths as a whole"));
         for (path, item) in paths.iter().filter(|(path, _)| !path.starts_with("x-")) {
             let item = match self.resolve(item) {
                 Ok(item) => item,
@@ -99,11 +104,21 @@ impl Document {
                 let because = "HEAD goes where GET goes, and there is no GET".to_owned();
                 left_out.push(LeftOut { request: format!("HEAD {}", one_line(path)), because });
             }
+            if item.contains_key("trace") {
+                let because = "TRACE never passes Vicar".to_owned();
+                left_out.push(LeftOut { request: format!("TRACE {}", one_line(path)), because });
+            }
+            for method in item.get("additionalOperations").and_then(Value::as_object).into_iter().flat_map(Map::keys) {
+                let because = "it stands under additionalOperations, which is not read: name it in the catalog by hand".to_owned();
+                left_out.push(LeftOut { request: format!("{} {}", one_line(method), one_line(path)), because });
+            }
+            notes.extend(unknown(item, &one_line(path)));
             for (word, method) in METHODS {
                 let Some(operation) = item.get(word).and_then(Value::as_object) else { continue };
                 if operations.len() >= OPERATIONS_MAX {
                     return Err(ImportError::Large { what: "operations", limit: OPERATIONS_MAX });
                 }
+                notes.extend(unknown(operation, &format!("{method} {}", one_line(path))));
                 match self.operation(method, path, item, operation) {
                     Ok(operation) => operations.push(operation),
                     Err(Lost::Broken(error)) => return Err(error),
@@ -120,6 +135,13 @@ impl Document {
         }
         let either = |field: &str| own.get(field).or_else(|| item.get(field));
         let text = |field: &str| own.get(field).and_then(Value::as_str).map(one_line).filter(|text| !text.is_empty());
+        // Whoever says it means it: what cannot be read is not decided by rule instead.
+        let said = |field: &str, advice: &str| match either(field) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(other) => Err(Lost::Elsewhere(format!("{field}: `{}` is no text: write {advice}", one_line(&other.to_string())))),
+        };
+        let (resource, action) = (said(RESOURCE, "kind, or kind:{parameter}")?, said(ACTION, "one action")?);
         let mut takes = Vec::new();
         if let Some(body) = own.get("requestBody") {
             let body = self.resolve(body)?;
@@ -158,8 +180,8 @@ impl Document {
             summary,
             takes,
             query,
-            resource: either("x-vicar-resource").and_then(Value::as_str).map(str::to_owned),
-            action: either("x-vicar-action").and_then(Value::as_str).map(str::to_owned),
+            resource,
+            action,
         })
     }
 
@@ -227,6 +249,39 @@ impl Operation {
     pub(super) fn left_out(&self, because: impl Into<String>) -> LeftOut {
         LeftOut { request: format!("{} {}", self.method, one_line(&self.path)), because: because.into() }
     }
+}
+
+// ===== what is said of Vicar =====
+
+/// Whether a field is meant for Vicar.
+fn is_ours(field: &str) -> bool {
+    field.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("x-vicar"))
+}
+
+/// The fields for Vicar on an operation, or on a path, that mean nothing.
+fn unknown(fields: &Map<String, Value>, place: &str) -> Vec<String> {
+    let ours = fields.keys().filter(|field| is_ours(field) && ![RESOURCE, ACTION].contains(&field.as_str()));
+    ours.map(|field| nothing(field, place)).collect()
+}
+
+/// The fields for Vicar where none means anything.
+fn misplaced(fields: &Map<String, Value>, place: &str) -> Vec<String> {
+    let told = |field: &String| match field.as_str() {
+        RESOURCE | ACTION => format!("{field} on {place} means nothing; it goes on an operation, or on its path"),
+        _ => nothing(field, place),
+    };
+    fields.keys().filter(|field| is_ours(field)).map(told).collect()
+}
+
+fn nothing(field: &str, place: &str) -> String {
+    let word = |field: &'static str| field.trim_start_matches("x-vicar-");
+    let written = field.to_ascii_lowercase();
+    let near = nearest(written.trim_start_matches("x-vicar").trim_start_matches(['-', '_']), [RESOURCE, ACTION].map(word));
+    let advice = near.map_or_else(
+        || format!("there are {RESOURCE} and {ACTION}, on an operation or on its path"),
+        |near| format!("did you mean x-vicar-{near}?"),
+    );
+    format!("{} on {place} means nothing; {advice}", one_line(field))
 }
 
 // ===== syntax =====

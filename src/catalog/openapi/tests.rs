@@ -110,6 +110,33 @@ fn the_document_can_say_it_itself() {
 }
 
 #[test]
+fn what_was_said_of_vicar_and_means_nothing_is_told() {
+    let text = "openapi: 3.1.0\ninfo: {title: T, version: '1'}\nx-vicar-resource: all\npaths:\n  x-vicar-kind: thing\n  /a/{x}:\n    x-vicar-resource: 7\n    get: {}\n    put: {x-vicar-resource: 'a:{x}', x-vicar-action: [read]}\n    post: {x-vicar-resource: 'a:{x}', x-vicar-acton: peek}\n  /b/{x}:\n    x-vicar-title: B\n    get: {x-vicar-action: null}\n    trace: {}\n    additionalOperations: {PURGE: {}}\n";
+    let told = imported(text);
+    let left_out: Vec<String> = told.left_out.iter().map(|one| format!("{}: {}", one.request, one.because)).collect();
+    assert_eq!(
+        left_out,
+        [
+            "GET /a/{x}: x-vicar-resource: `7` is no text: write kind, or kind:{parameter}",
+            "PUT /a/{x}: x-vicar-action: `[\"read\"]` is no text: write one action",
+            "TRACE /b/{x}: TRACE never passes Vicar",
+            "PURGE /b/{x}: it stands under additionalOperations, which is not read: name it in the catalog by hand",
+            "GET /b/{x}: x-vicar-action: `null` is no text: write one action",
+        ]
+    );
+    assert_eq!(
+        told.notes,
+        [
+            "x-vicar-acton on POST /a/{x} means nothing; did you mean x-vicar-action?",
+            "x-vicar-kind on the paths as a whole means nothing; there are x-vicar-resource and x-vicar-action, on an operation or on its path",
+            "x-vicar-resource on the document as a whole means nothing; it goes on an operation, or on its path",
+            "x-vicar-title on /b/{x} means nothing; there are x-vicar-resource and x-vicar-action, on an operation or on its path",
+        ]
+    );
+    assert_eq!(readings(text), ["POST /a/{x}: create a:{x}"]);
+}
+
+#[test]
 fn what_has_no_place_is_told() {
     let paths = "  /a/{x}.json: {get: {}}\n  /a/{x}...{y}: {get: {}}\n  /a/{x}: {get: {}}\n  /a/{y}: {get: {}, post: {}}\n  /a//b: {get: {}}\n  /c?d=e: {get: {}}\n  '/#x': {get: {}}\n  /.vicar/me: {get: {}}\n  relative: {get: {}}\n  /other: {$ref: 'paths.yaml#/other'}\n  /lost: {$ref: '#/components/pathItems/lost'}\n  /{x}: {get: {}}\n";
     let imported = imported(&document(paths));
