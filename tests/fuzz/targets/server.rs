@@ -2,10 +2,15 @@
 //!
 //! `~` in the input stands for the headers of a good key. What the service behind sees must be a request that it can
 //! read in one way only, in Vicar's name, and no more of them than there are answers.
+//!
+//! A request may get to the service when its connection is long over. So each input has a key of its own, and Vicar's word
+//! for the key tells which input a request is from.
 
 #![no_main]
 
 use std::{
+    collections::HashMap,
+    fmt::Write as _,
     io::{Read as _, Write as _},
     os::unix::net::{UnixListener, UnixStream},
     path::PathBuf,
@@ -16,16 +21,37 @@ use std::{
 
 use libfuzzer_sys::fuzz_target;
 use vicar::{
-    directory::{Expiry, NewAccount, NewKey},
+    identity::{KeyId, Secret},
     lifecycle,
     settings::{Overrides, Settings},
 };
 
 struct Whole {
     socket: PathBuf,
-    key: String,
+    /// The headers of each key.
+    keys: Vec<String>,
+    /// Which one a key id is.
+    numbers: HashMap<String, usize>,
+    inputs: Mutex<Inputs>,
     _folder: tempfile::TempDir,
 }
+
+#[derive(Default)]
+struct Inputs {
+    /// The key of the next one.
+    next: usize,
+    /// What came of the last input of each key.
+    last: HashMap<usize, Count>,
+}
+
+#[derive(Default)]
+struct Count {
+    requests: usize,
+    answers: usize,
+}
+
+/// Inputs until a key is used again: far more than there are while a request is on its way.
+const KEYS: usize = 2_000;
 
 /// Heads that reached the service.
 static SEEN: Mutex<Vec<Vec<u8>>> = Mutex::new(Vec::new());
@@ -46,7 +72,7 @@ fn start() -> Result<Whole, Box<dyn std::error::Error>> {
         format!(
             "version: 1\nlisten: [{{address: 'unix:{}'}}]\nupstream: {{url: 'unix:{}'}}\nadmin: {{address: 'unix:{}'}}\nworkers: 1\n\
              directory: {{file: keys.yaml}}\npolicy: policy.yaml\ncatalog: [catalog.yaml]\n\
-             impersonation: {{upstream_headers: {{X-Forwarded-Account: '{{account}}', X-Forwarded-User: '{{user}}'}}}}\n\
+             impersonation: {{upstream_headers: {{X-Forwarded-Account: '{{account}}', X-Forwarded-Key: '{{key}}', X-Forwarded-User: '{{user}}'}}}}\n\
              audit: {{journal: {{path: audit}}, refusals_per_minute: 1}}\n\
              limits: {{failed_sign_ins_per_minute: 1000000, timeouts: {{head: 300ms, body: 300ms, keep_alive: 300ms}}}}\n",
             socket.display(),
@@ -59,25 +85,22 @@ fn start() -> Result<Whole, Box<dyn std::error::Error>> {
         "version: 1\nservice_accounts: {app: {shares: [{resource: '*', actions: '*', impersonate: {users: ['*']}}]}}\n",
     )?;
     std::fs::write(at("catalog.yaml"), include_str!("../../../config/catalog/kissflow.yaml"))?;
+    let (mut keys, mut numbers) = (Vec::with_capacity(KEYS), HashMap::with_capacity(KEYS));
+    let made = "status: active, created: 2026-01-01T00:00:00Z";
+    let mut file = format!("version: 1\naccounts:\n  - id: app\n    name: App\n    {}\n    keys:\n", made.replace(", ", "\n    "));
+    for number in 0..KEYS {
+        let (id, secret) = (KeyId::random()?, Secret::random()?);
+        writeln!(file, "      - {{id: {id}, name: key, {made}, hash: {:?}}}", String::from(secret.hash_for(&id)))?;
+        keys.push(format!("X-Access-Key-Id: {id}\r\nX-Access-Key-Secret: {}\r\n", secret.reveal()));
+        numbers.insert(id.to_string(), number);
+    }
+    std::fs::write(at("keys.yaml"), file)?;
     let loaded = Settings::load(&at("vicar.yaml"), &Overrides::default()).map_err(|complaints| complaints.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let running = runtime.block_on(lifecycle::start(loaded))?;
-    let (backend, now) = (running.shared.backend.clone(), jiff::Timestamp::now());
-    let made = runtime.block_on(async {
-        backend.create_account(NewAccount { id: "app".parse()?, name: "App".to_owned(), description: None }, now).await?;
-        let new = NewKey {
-            account: "app".parse()?,
-            name: "key".to_owned(),
-            expires: Expiry::Never,
-            sources: Vec::new(),
-            client_certs: Vec::new(),
-        };
-        Ok::<_, Box<dyn std::error::Error>>(backend.create_key(new, now).await?)
-    })?;
-    let key = format!("X-Access-Key-Id: {}\r\nX-Access-Key-Secret: {}\r\n", made.key.id, made.secret.reveal());
     // They last as long as the process.
     std::mem::forget((runtime, running));
-    Ok(Whole { socket, key, _folder: folder })
+    Ok(Whole { socket, keys, numbers, inputs: Mutex::default(), _folder: folder })
 }
 
 /// Reads requests as strictly as can be, and answers them.
@@ -142,7 +165,10 @@ fn serve(mut stream: UnixStream) -> Option<()> {
 
 fuzz_target!(|bytes: &[u8]| {
     let whole = &*WHOLE;
-    let text = bytes.split(|byte| *byte == b'~').collect::<Vec<_>>().join(whole.key.as_bytes());
+    let mut inputs = whole.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+    let own = inputs.next;
+    inputs.next = (own + 1) % KEYS;
+    let text = bytes.split(|byte| *byte == b'~').collect::<Vec<_>>().join(whole.keys[own].as_bytes());
     let Ok(mut stream) = UnixStream::connect(&whole.socket) else { panic!("the sidecar is gone") };
     let _ = stream.set_read_timeout(Some(Duration::from_secs(15)));
     let _ = stream.write_all(&text);
@@ -153,8 +179,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let seen = std::mem::take(&mut *SEEN.lock().unwrap_or_else(PoisonError::into_inner));
     let answered = answers.windows(9).filter(|nine| nine == b"HTTP/1.1 " || nine == b"HTTP/1.0 ").count();
-    // One whose body broke off may have been seen and have no answer any more.
-    assert!(seen.len() <= answered + 1, "{} requests and {answered} answers", seen.len());
+    inputs.last.insert(own, Count { requests: 0, answers: answered });
     for head in &seen {
         let text = String::from_utf8_lossy(head);
         let (line, fields) = text.trim_end().split_once("\r\n").unwrap_or((&text, ""));
@@ -171,6 +196,14 @@ fuzz_target!(|bytes: &[u8]| {
         };
         assert!(fields.split("\r\n").all(|field| field.contains(':') && !field.starts_with([' ', '\t'])), "{fields}");
         assert_eq!(named("x-forwarded-account"), ["app"]);
+        let number = match named("x-forwarded-key")[..] {
+            [id] => whole.numbers.get(id),
+            _ => None,
+        };
+        let Some(count) = number.and_then(|number| inputs.last.get_mut(number)) else { panic!("a key that no input had: {fields}") };
+        count.requests += 1;
+        // One whose body broke off may have been seen and have no answer any more.
+        assert!(count.requests <= count.answers + 1, "{} requests and {} answers", count.requests, count.answers);
         assert!(named("x-forwarded-user").len() <= 1 && named("x-request-id").len() == 1 && named("host").len() == 1, "{fields}");
         assert!(
             named("x-access-key-id").is_empty() && named("x-access-key-secret").is_empty() && named("authorization").is_empty(),
