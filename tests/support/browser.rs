@@ -85,7 +85,25 @@ impl Browser {
 
     /// Goes to an address and waits until the page is there.
     pub fn go(&self, url: &str) {
-        self.ask("POST", "/url", &json!({"url": url}));
+        self.leave(|| {
+            self.ask("POST", "/url", &json!({"url": url}));
+        });
+    }
+
+    /// Presses an element that leads to another page, and waits until that is there.
+    pub fn follow(&self, css: &str) {
+        self.leave(|| self.press(css));
+    }
+
+    /// Does what replaces the page, and waits for the page that follows: a busy driver answers before it is there.
+    fn leave(&self, act: impl FnOnce()) {
+        let page = format!("/session/{}/element/{}/name", self.session, self.find(":root"));
+        act();
+        eventually("another page is there", || {
+            let told = self.tell("GET", &page, &Value::Null);
+            let gone = ["stale element reference", "no such element"].iter().any(|error| told["error"] == **error);
+            (gone && self.run("return document.readyState") == "complete").then_some(())
+        });
     }
 
     /// Where it is.
@@ -104,7 +122,7 @@ impl Browser {
 
     /// The text that somebody sees in an element.
     pub fn text(&self, css: &str) -> String {
-        self.ask("GET", &format!("/element/{}/text", self.find(css)), &Value::Null).as_str().unwrap().replace('\n', " ")
+        self.element(css, "GET", "/text", &Value::Null).as_str().unwrap().replace('\n', " ")
     }
 
     /// Whether there is such an element.
@@ -112,16 +130,15 @@ impl Browser {
         !self.run(&format!("return document.querySelector({}) === null", json!(css))).as_bool().unwrap()
     }
 
-    /// Presses an element, and waits for the page that follows.
+    /// Presses an element of a page that stays.
     pub fn press(&self, css: &str) {
-        self.ask("POST", &format!("/element/{}/click", self.find(css)), &json!({}));
+        self.element(css, "POST", "/click", &json!({}));
     }
 
     /// Types into a field that is emptied first.
     pub fn fill(&self, css: &str, text: &str) {
-        let element = self.find(css);
-        self.ask("POST", &format!("/element/{element}/clear"), &json!({}));
-        self.ask("POST", &format!("/element/{element}/value"), &json!({"text": text}));
+        self.element(css, "POST", "/clear", &json!({}));
+        self.element(css, "POST", "/value", &json!({"text": text}));
     }
 
     /// Sends keys to wherever the focus is.
@@ -185,6 +202,17 @@ impl Browser {
         found[ELEMENT].as_str().unwrap_or_else(|| panic!("no element {css}: {found}")).to_owned()
     }
 
+    /// Asks something of the element that answers to `css` now. Between finding it and asking, a page or its script may
+    /// put another in its place: then that one is meant.
+    #[track_caller]
+    fn element(&self, css: &str, method: &str, what: &str, body: &Value) -> Value {
+        eventually("the element stays in its place", || {
+            let path = format!("/session/{}/element/{}{what}", self.session, self.find(css));
+            let value = self.tell(method, &path, body);
+            (value["error"] != "stale element reference").then(|| self.done(method, &path, value))
+        })
+    }
+
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
         let session = self.session.clone();
         self.command(method, &format!("/session/{session}{path}"), body)
@@ -192,10 +220,18 @@ impl Browser {
 
     #[track_caller]
     fn command(&self, method: &str, path: &str, body: &Value) -> Value {
+        self.done(method, path, self.tell(method, path, body))
+    }
+
+    /// What the driver says to a command, be it that it cannot.
+    fn tell(&self, method: &str, path: &str, body: &Value) -> Value {
         let call = Call::new(method, path).header("Host", &self.address.to_string());
         let call = if body.is_null() { call } else { call.json(body) };
-        let answer = call.send(self.address).json();
-        let value = answer["value"].clone();
+        call.send(self.address).json()["value"].take()
+    }
+
+    #[track_caller]
+    fn done(&self, method: &str, path: &str, value: Value) -> Value {
         if let Some(error) = value["error"].as_str() {
             let at = if self.session.is_empty() || path.ends_with("/url") { String::new() } else { format!(" at {}", self.url()) };
             panic!("the browser cannot {method} {path}{at}: {error}: {}", value["message"].as_str().unwrap_or_default());
