@@ -510,6 +510,8 @@ fn whole_life(backend: impl FnOnce(support::sidecar::Builder) -> support::sideca
     let bound = ask("PATCH", &format!("/keys/{}", key.id), Some(certs));
     assert_eq!(bound.json()["client_certs"], json!(["0a".repeat(32)]));
     assert_eq!(bound.json()["last_used"], used, "a change does not make it one that was never used");
+    let changed = sidecar.vicar(&["key", "change", &key.id, "--expires", "30d", "--output", "json"]).succeeded().json();
+    assert_eq!(changed["last_used"], used, "nor does one on the command line");
     eventually("without its certificate the key does not work", || (works(&key) == 401).then_some(()));
     ask("PATCH", &format!("/keys/{}", key.id), Some(json!({"client_certs": []}))).expect_status(200);
     eventually("bound to none, it works again", || (works(&key) == 200).then_some(()));

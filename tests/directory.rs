@@ -571,6 +571,14 @@ fn when_a_key_was_last_used_is_written_down_to_the_minute() {
         directory.note_used(&[(used.key.id, Timestamp::UNIX_EPOCH), (KeyId::random().unwrap(), minute)]).await.unwrap();
         assert_eq!(other.key(used.key.id).await.unwrap().unwrap().last_used, Some(minute), "time does not run back");
         assert_eq!(other.key(unused.key.id).await.unwrap().unwrap().last_used, None);
+
+        // Who changes it is told, too.
+        let rename = KeyChange { name: Some("another".into()), ..KeyChange::default() };
+        let renamed = other.change_key(used.key.id, rename, None).await.unwrap();
+        assert_eq!((renamed.last_used, Some(renamed)), (Some(minute), other.key(used.key.id).await.unwrap()));
+        let rotated = other.rotate_key(used.key.id, RotatedBy::Operator, Duration::ZERO, now).await.unwrap().key;
+        assert_eq!((rotated.last_used, Some(rotated)), (Some(minute), other.key(used.key.id).await.unwrap()));
+        assert_eq!(other.delete_key(used.key.id, None).await.unwrap().last_used, Some(minute));
     });
 }
 

@@ -98,9 +98,7 @@ pub(super) async fn change_key(desk: &Desk, who: &Who, id: KeyId, change: KeyCha
     };
     let event = about_key(who, verb, &key).detail(change.told(&key));
     allowed(desk, who, Right::ChangeKey, Scope::Account(&key.account), &event)?;
-    let changed = recorded(desk, event, move |directory| async move { directory.change_key(id, change, revision).await }).await?;
-    // When it was last used is kept apart from the key, and no change reads it.
-    Ok(Key { last_used: changed.last_used.max(key.last_used), ..changed })
+    recorded(desk, event, move |directory| async move { directory.change_key(id, change, revision).await }).await
 }
 
 /// Gives a key a new secret; the old one is taken for `overlap` yet.

@@ -105,14 +105,12 @@ impl Directory for FileDirectory {
         let account = account.clone();
         self.with_last_use(move |contents, used| {
             let keys = contents.keys.get(&account).ok_or(DirectoryError::NoSuchAccount(account))?;
-            Ok(keys.iter().map(|key| Key { last_used: used.get(&key.id).copied(), ..Key::clone(key) }).collect())
+            Ok(keys.iter().map(|key| with_use(Key::clone(key), used)).collect())
         })
     }
 
     fn key(&self, id: KeyId) -> Answer<'_, Option<Key>> {
-        self.with_last_use(move |contents, used| {
-            Ok(contents.key(id).map(|key| Key { last_used: used.get(&id).copied(), ..Key::clone(key) }))
-        })
+        self.with_last_use(move |contents, used| Ok(contents.key(id).map(|key| with_use(Key::clone(key), used))))
     }
 
     fn find(&self, id: KeyId) -> Answer<'_, Lookup> {
@@ -182,24 +180,27 @@ impl Directory for FileDirectory {
     }
 
     fn change_key(&self, id: KeyId, change: KeyChange, revision: Option<u64>) -> Answer<'_, Key> {
+        let shared = self.shared.clone();
         self.change(move |contents, rules| {
             let (account, slot) = slot(contents, id)?;
             let key = record::change_key(&account, slot, &change, rules, revision, Timestamp::now())?;
             *slot = Arc::new(key.clone());
-            Ok(key)
+            Ok(with_use(key, &shared.store.last_used()))
         })
     }
 
     fn rotate_key(&self, id: KeyId, by: RotatedBy, overlap: Duration, now: Timestamp) -> Answer<'_, Rotated> {
+        let shared = self.shared.clone();
         self.change(move |contents, _| {
             let (account, slot) = slot(contents, id)?;
-            let rotated = record::rotate_key(&account, slot, by, overlap, now)?;
-            *slot = Arc::new(rotated.key.clone());
-            Ok(rotated)
+            let Rotated { key, secret } = record::rotate_key(&account, slot, by, overlap, now)?;
+            *slot = Arc::new(key.clone());
+            Ok(Rotated { key: with_use(key, &shared.store.last_used()), secret })
         })
     }
 
     fn delete_key(&self, id: KeyId, revision: Option<u64>) -> Answer<'_, Key> {
+        let shared = self.shared.clone();
         self.change(move |contents, _| {
             let (_, slot) = slot(contents, id)?;
             record::may_delete_key(slot, revision)?;
@@ -207,7 +208,7 @@ impl Directory for FileDirectory {
             for keys in contents.keys.values_mut() {
                 keys.retain(|key| key.id != id);
             }
-            Ok(key)
+            Ok(with_use(key, &shared.store.last_used()))
         })
     }
 
@@ -270,6 +271,11 @@ impl Directory for FileDirectory {
     fn health(&self) -> Health {
         Health::clone(&self.shared.health.load())
     }
+}
+
+/// The key, with when it was last used: that stands beside the keys file.
+fn with_use(key: Key, used: &HashMap<KeyId, Timestamp>) -> Key {
+    Key { last_used: used.get(&key.id).copied(), ..key }
 }
 
 fn slot(contents: &mut Contents, id: KeyId) -> Result<(Arc<Account>, &mut Arc<Key>), DirectoryError> {

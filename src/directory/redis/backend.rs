@@ -8,7 +8,7 @@ use super::{
     FORMAT, KeyRecord, RedisDirectory, account_field, admin_field, advice, json, key_field, keys_field,
     link::Patience,
     script::{Commit, FIND, NOTE},
-    with_last_use,
+    used_field, with_last_use,
 };
 use crate::{
     directory::{
@@ -46,7 +46,7 @@ impl Directory for RedisDirectory {
 
     fn key(&self, id: KeyId) -> Answer<'_, Option<Key>> {
         Box::pin(async move {
-            let mut fields = self.fields(&[key_field(id), format!("used:{id}")]).await?.into_iter();
+            let mut fields = self.fields(&[key_field(id), used_field(id)]).await?.into_iter();
             let (raw, used) = (fields.next().flatten(), fields.next().flatten());
             raw.map(|raw| Ok(with_last_use((self.read(&key_field(id), &raw)?, used)))).transpose()
         })
@@ -164,11 +164,8 @@ impl Directory for RedisDirectory {
             self.change(async || {
                 let record = self.key_record(id).await?;
                 let key = record::change_key(&record.account, &record.key, &change, &self.rules, revision, Timestamp::now())?;
-                if key == record.key {
-                    return Ok((key, Commit::default()));
-                }
-                let commit = record.replaced_by(&key)?;
-                Ok((key, commit))
+                let commit = if key == record.key { Commit::default() } else { record.replaced_by(&key)? };
+                Ok((with_last_use((key, record.used)), commit))
             })
             .await
         })
@@ -178,9 +175,9 @@ impl Directory for RedisDirectory {
         Box::pin(async move {
             self.change(async || {
                 let record = self.key_record(id).await?;
-                let rotated = record::rotate_key(&record.account, &record.key, by, overlap, now)?;
-                let commit = record.replaced_by(&rotated.key)?;
-                Ok((rotated, commit))
+                let Rotated { key, secret } = record::rotate_key(&record.account, &record.key, by, overlap, now)?;
+                let commit = record.replaced_by(&key)?;
+                Ok((Rotated { key: with_last_use((key, record.used)), secret }, commit))
             })
             .await
         })
@@ -189,15 +186,15 @@ impl Directory for RedisDirectory {
     fn delete_key(&self, id: KeyId, revision: Option<u64>) -> Answer<'_, Key> {
         Box::pin(async move {
             self.change(async || {
-                let KeyRecord { raw, key, .. } = self.key_record(id).await?;
+                let KeyRecord { raw, key, used, .. } = self.key_record(id).await?;
                 record::may_delete_key(&key, revision)?;
                 let commit = Commit::default()
                     .expect(key_field(id), Some(raw))
                     .del(key_field(id))
-                    .del(format!("used:{id}"))
+                    .del(used_field(id))
                     .shrink(keys_field(&key.account), id.to_string())
                     .tell(format!("key {id}"));
-                Ok((key, commit))
+                Ok((with_last_use((key, used)), commit))
             })
             .await
         })

@@ -187,7 +187,8 @@ impl RedisDirectory {
         let key: Key = self.read(&key_field(id), &raw)?;
         let raw_account = account.ok_or_else(|| self.foreign(&key_field(id), "a key without its account"))?;
         let account = self.read(&account_field(&key.account), &raw_account)?;
-        Ok(KeyRecord { raw, key, raw_account, account })
+        let used = self.field(used_field(id)).await?;
+        Ok(KeyRecord { raw, key, used, raw_account, account })
     }
 
     fn found(&self, parts: Vec<Value>) -> Result<(u64, Option<String>, Option<String>), DirectoryError> {
@@ -250,6 +251,8 @@ const WAIT: Duration = Duration::from_millis(20);
 struct KeyRecord {
     raw: String,
     key: Key,
+    /// When it last signed in: that stands beside the record, and a change writes nothing of it.
+    used: Option<String>,
     raw_account: String,
     account: Account,
 }
@@ -260,6 +263,10 @@ fn account_field(id: &AccountId) -> String {
 
 fn key_field(id: KeyId) -> String {
     format!("key:{id}")
+}
+
+fn used_field(id: KeyId) -> String {
+    format!("used:{id}")
 }
 
 fn admin_field(id: &AdminId) -> String {
