@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Most characters of a description.
-pub(super) const DESCRIPTION_MAX_CHARS: usize = 1000;
+pub(crate) const DESCRIPTION_MAX_CHARS: usize = 1000;
 /// Most admins. No limit of the product: a bound on what signing an admin in has to look through.
 pub(super) const ADMINS: u32 = 1000;
 

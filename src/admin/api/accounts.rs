@@ -18,7 +18,7 @@ use crate::{
         sign_in::Who,
         views::{AccountView, Holding, holdings},
     },
-    directory::{AccountChange, NewAccount},
+    directory::{AccountChange, DESCRIPTION_MAX_CHARS, NewAccount},
     identity::{Account, AccountId, Status},
 };
 
@@ -30,7 +30,8 @@ pub(super) struct AccountBody {
     id: String,
     /// What people call it; under 80 characters.
     name: String,
-    /// What it is for.
+    /// What it is for; 1000 characters at most.
+    #[schemars(length(max = DESCRIPTION_MAX_CHARS))]
     description: Option<String>,
 }
 
@@ -40,7 +41,8 @@ pub(super) struct AccountBody {
 pub(super) struct AccountPatch {
     /// What people call it.
     name: Option<String>,
-    /// What it is for; an empty text takes the description away.
+    /// What it is for, 1000 characters at most; an empty text takes the description away.
+    #[schemars(length(max = DESCRIPTION_MAX_CHARS))]
     description: Option<String>,
     /// Whether its keys sign in.
     status: Option<StatusWord>,

@@ -24,7 +24,7 @@ use crate::{
         views::{KeyView, SecretView, holdings},
     },
     directory::{Expiry, KeyChange, NewKey},
-    identity::{AccountId, Key, KeyId, Status},
+    identity::{AccountId, BOUND_TO_MAX, Key, KeyId, Status},
     settings::Span,
 };
 
@@ -41,9 +41,11 @@ pub(super) struct KeyBody {
     expires: Option<String>,
     /// Networks that it may come from, at most 64; anywhere unless said.
     #[serde(default)]
+    #[schemars(length(max = BOUND_TO_MAX))]
     from: Vec<String>,
     /// Client certificates it is bound to, as SHA-256 fingerprints or PEM, at most 64; none unless said.
     #[serde(default)]
+    #[schemars(length(max = BOUND_TO_MAX))]
     client_certs: Vec<String>,
 }
 
@@ -58,8 +60,10 @@ pub(super) struct KeyPatch {
     /// A length of time from now, a day in UTC, a moment, or `never`.
     expires: Option<String>,
     /// Networks that it may come from, at most 64; none is anywhere.
+    #[schemars(length(max = BOUND_TO_MAX))]
     from: Option<Vec<String>>,
     /// Client certificates it is bound to, as SHA-256 fingerprints or PEM, at most 64; an empty list is none.
+    #[schemars(length(max = BOUND_TO_MAX))]
     client_certs: Option<Vec<String>>,
 }
 

@@ -24,7 +24,7 @@ use crate::{
         views::{KeyState, written},
     },
     directory::{KeyChange, NewKey},
-    identity::{Account, Key, KeyId, Secret, Status},
+    identity::{Account, BOUND_TO_MAX, Key, KeyId, Secret, Status},
     settings::Span,
 };
 
@@ -118,11 +118,11 @@ fn new_page(seat: &Seat, account: &Account, form: &NewForm, problem: Option<&str
                     label.hidden for="other" { "Last day" }
                     input #other type="date" name="other" value=(form.other);
                 }
-                label for="from" { "Networks it may come from" span.muted { " (anywhere if empty)" } }
+                label for="from" { "Networks it may come from" span.muted { " (" (BOUND_TO_MAX) " at most; anywhere if empty)" } }
                 input #from name="from" value=(form.from) placeholder="10.0.0.0/8, 2001:db8::/32" autocomplete="off" spellcheck="false";
                 label for="client_certs" { "Client certificate it is bound to" span.muted { " (none if empty)" } }
                 textarea #client_certs name="client_certs" rows="2" autocomplete="off" spellcheck="false" aria-describedby="certs-help" { (form.client_certs) }
-                p.help #certs-help { "PEM, or a SHA-256 fingerprint; two while certificates change." }
+                p.help #certs-help { "PEM, or a SHA-256 fingerprint; two while certificates change, " (BOUND_TO_MAX) " at most." }
                 div.actions { button.primary type="submit" { "Create key" } a.button href=(home) { "Cancel" } }
             }
         }

@@ -48,10 +48,10 @@ pub(super) struct ChangeArgs {
     /// When it ends: after a time from now (90d, 6mo, 2y), with a day (in UTC), or never.
     #[arg(long, value_name = "TIME|DATE|never", value_parser = expiry)]
     expires: Option<Expiry>,
-    /// Take it only from these addresses (repeatable), or from any.
+    /// Take it only from these addresses (repeatable, 64 networks at most), or from any.
     #[arg(long, value_name = "CIDR|any", value_parser = source_or_any)]
     from: Vec<OrNone<IpNet>>,
-    /// Take it only from who shows this client certificate: a PEM file, or a SHA-256 fingerprint (repeatable); or none.
+    /// Take it only from who shows this client certificate: a PEM file, or a SHA-256 fingerprint (repeatable, 64 at most); or none.
     #[arg(long, value_name = "PEM|SHA256|none", value_parser = certificate_or_none)]
     client_cert: Vec<OrNone<Fingerprint>>,
 }

@@ -45,11 +45,11 @@ pub(super) struct CreateArgs {
     /// When it ends: after a time (90d, 6mo, 2y), with a day (in UTC), or never.
     #[arg(long, value_name = "TIME|DATE|never", default_value = "90d", value_parser = expiry)]
     expires: Expiry,
-    /// Take it only from these addresses (repeatable).
+    /// Take it only from these addresses (repeatable, 64 networks at most).
     #[arg(long, value_name = "CIDR", value_parser = source)]
     from: Vec<IpNet>,
-    /// Take it only from who shows this client certificate: a PEM file, or a SHA-256 fingerprint (repeatable, for a change
-    /// of certificates). The listener needs `tls.client_ca`.
+    /// Take it only from who shows this client certificate: a PEM file, or a SHA-256 fingerprint (repeatable, 64 at most, for
+    /// a change of certificates). The listener needs `tls.client_ca`.
     #[arg(long, value_name = "PEM|SHA256", value_parser = certificate)]
     client_cert: Vec<Fingerprint>,
     #[command(flatten)]
