@@ -37,7 +37,7 @@ impl Begun {
 
     /// Takes in what a line begins with.
     pub(super) fn of(line: &[u8]) -> Self {
-        Self::NOTHING.through(line, whole(line))
+        Self::NOTHING.through(line, whole(line), 0)
     }
 
     /// The same for several lines. An empty one is none.
@@ -60,7 +60,7 @@ impl Begun {
             }
         }
         for (begun, line) in begun.iter_mut().zip(lines) {
-            *begun = begun.through(line, whole(line));
+            *begun = begun.through(line, whole(line), 0);
         }
         begun
     }
@@ -85,23 +85,10 @@ impl Begun {
         }
     }
 
-    /// Goes on up to a block that is not the last.
-    fn through(mut self, line: &[u8], blocks: usize) -> Self {
-        let (all, _) = line.as_chunks::<BLOCK_LEN>();
-        for block in all.get(self.blocks..blocks).unwrap_or_default() {
-            self.block(block, BLOCK_LEN, 0, 0);
-        }
-        self
-    }
-
     /// Takes in the rest of a chunk, its last block included.
     fn close(self, chunk: &[u8], counter: u64, flags: u8) -> [u32; 8] {
         let last = chunk.len().saturating_sub(1) / BLOCK_LEN;
-        let (all, _) = chunk.as_chunks::<BLOCK_LEN>();
-        let mut state = self;
-        for block in all.get(self.blocks..last).unwrap_or_default() {
-            state.block(block, BLOCK_LEN, counter, 0);
-        }
+        let mut state = self.through(chunk, last, counter);
         let rest = chunk.get(last * BLOCK_LEN..).unwrap_or_default();
         let mut block = [0; BLOCK_LEN];
         for (slot, byte) in block.iter_mut().zip(rest) {
@@ -109,6 +96,15 @@ impl Begun {
         }
         state.block(&block, rest.len(), counter, CHUNK_END | flags);
         state.state
+    }
+
+    /// Takes in whole blocks of a chunk up to `blocks` of them, none of which is the last.
+    fn through(mut self, chunk: &[u8], blocks: usize, counter: u64) -> Self {
+        let (all, _) = chunk.as_chunks::<BLOCK_LEN>();
+        for block in all.get(self.blocks..blocks).unwrap_or_default() {
+            self.block(block, BLOCK_LEN, counter, 0);
+        }
+        self
     }
 
     fn block(&mut self, block: &[u8; BLOCK_LEN], len: usize, counter: u64, flags: u8) {

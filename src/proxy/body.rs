@@ -1,11 +1,9 @@
-//! The bodies that pass: what callers get, and what the upstream gets.
+//! What callers get: the body of an answer, and the entry that it closes.
 
 use std::{
-    cell::Cell,
     future::poll_fn,
     pin::Pin,
     rc::Rc,
-    sync::Arc,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -14,15 +12,7 @@ use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::{
-    deadline::Deadline,
-    limits::Permit,
-    names::{Fate, may_trail},
-    outbox,
-    phase::Phase,
-    rewrite::Rewriting,
-    rules::Rules,
-    span::Recording,
-    upstream::Lease,
+    deadline::Deadline, limits::Permit, outbox, phase::Phase, rewrite::Rewriting, span::Recording, upload::UploadState, upstream::Lease,
 };
 use crate::{audit::Entry, directory::Refused};
 
@@ -92,55 +82,6 @@ pub struct Idle {
     pub each: Duration,
     /// When the exchange has to be over, if it is bounded.
     pub end: Option<Instant>,
-}
-
-/// The body of a request to the upstream.
-#[derive(Debug)]
-pub enum UpstreamBody {
-    /// Nothing.
-    Empty,
-    /// Bytes that were read to find the subject in them.
-    Full(Option<Bytes>),
-    /// The caller's, as it comes.
-    Relayed(Upload),
-}
-
-/// The caller's body on its way to the upstream.
-#[derive(Debug)]
-pub struct Upload {
-    from: Incoming,
-    rules: Arc<Rules>,
-    state: Rc<UploadState>,
-    /// For the caller to send more.
-    deadline: Deadline,
-    /// For the upstream to take more, and then to answer.
-    exchange: Rc<Deadline>,
-    /// When all of the exchange has to be over, if it is bounded.
-    end: Option<Instant>,
-    limit: u64,
-}
-
-/// What is known of an upload from outside.
-#[derive(Debug, Default)]
-pub struct UploadState {
-    /// Bytes that went through.
-    pub received: Cell<u64>,
-    /// How it went.
-    pub ended: Cell<UploadEnd>,
-}
-
-/// How an upload went.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum UploadEnd {
-    /// Still under way.
-    #[default]
-    Open,
-    /// To its last byte.
-    Whole,
-    /// It went over the limit.
-    TooLarge,
-    /// The caller stopped sending, or went away.
-    Broken,
 }
 
 /// Why a body did not pass whole.
@@ -373,131 +314,5 @@ impl Idle {
     fn rearm(&self) {
         let left = self.end.map(|end| end.saturating_duration_since(Instant::now()));
         self.deadline.arm(left.map_or(self.each, |left| left.min(self.each)));
-    }
-}
-
-// ===== impl UpstreamBody =====
-
-impl HttpBody for UpstreamBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Relayed(upload) => upload.poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty | Self::Full(None) => true,
-            Self::Full(Some(bytes)) => bytes.is_empty(),
-            Self::Relayed(upload) => upload.from.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
-            Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Relayed(upload) => upload.from.size_hint(),
-        }
-    }
-}
-
-// ===== impl Upload =====
-
-impl Upload {
-    /// Hands on `from`, at most `limit` bytes of it, as long as its pieces come in time.
-    pub fn new(
-        from: Incoming,
-        rules: Arc<Rules>,
-        state: Rc<UploadState>,
-        deadline: Deadline,
-        exchange: (Rc<Deadline>, Option<Instant>),
-        limit: u64,
-    ) -> Self {
-        let (exchange, end) = exchange;
-        Self { from, rules, state, deadline, exchange, end, limit }
-    }
-
-    /// It is the service that is waited for now.
-    fn await_service(&self) {
-        self.deadline.disarm();
-        let first_byte = self.rules.timeouts.first_byte.0;
-        self.exchange.arm(self.left().map_or(first_byte, |left| left.min(first_byte)));
-    }
-
-    /// It is the caller who is waited for now, and no longer than all may take.
-    fn await_caller(&self) {
-        match self.left() {
-            Some(left) => self.exchange.arm(left),
-            None => self.exchange.disarm(),
-        }
-        self.deadline.arm(self.rules.timeouts.body.0);
-    }
-
-    fn left(&self) -> Option<Duration> {
-        self.end.map(|end| end.saturating_duration_since(Instant::now()))
-    }
-
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.from).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let frame = match frame.into_data() {
-                    Ok(data) => {
-                        let total = self.state.received.get().saturating_add(data.len() as u64);
-                        self.state.received.set(total);
-                        if total > self.limit {
-                            return Poll::Ready(Some(Err(self.broke(UploadEnd::TooLarge, BodyError::TooLarge))));
-                        }
-                        Frame::data(data)
-                    }
-                    // A trailer can carry an identity as well as a header can, and some servers join the two.
-                    Err(other) => match other.into_trailers() {
-                        Ok(mut trailers) => {
-                            let strays: Vec<_> = trailers
-                                .keys()
-                                .filter(|name| !may_trail(name) || self.rules.names.fate(name) != Fate::Keep)
-                                .cloned()
-                                .collect();
-                            for name in strays {
-                                trailers.remove(&name);
-                            }
-                            Frame::trailers(trailers)
-                        }
-                        Err(frame) => frame,
-                    },
-                };
-                self.await_service();
-                if self.from.is_end_stream() || frame.is_trailers() {
-                    self.state.ended.set(UploadEnd::Whole);
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(None) => {
-                self.await_service();
-                self.state.ended.set(UploadEnd::Whole);
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broke(UploadEnd::Broken, error.into())))),
-            Poll::Pending => {
-                if !self.deadline.armed() {
-                    self.await_caller();
-                }
-                match self.deadline.poll_passed(cx) {
-                    Poll::Ready(()) => Poll::Ready(Some(Err(self.broke(UploadEnd::Broken, BodyError::Silent)))),
-                    Poll::Pending => Poll::Pending,
-                }
-            }
-        }
-    }
-
-    fn broke(&self, end: UploadEnd, error: BodyError) -> BodyError {
-        self.deadline.disarm();
-        self.state.ended.set(end);
-        error
     }
 }

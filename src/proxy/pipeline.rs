@@ -1,4 +1,4 @@
-//! The request's way: the table of DESIGN §3 as code.
+//! The request's way: the table of DESIGN §3 as code; its last steps, there and back, stand in [`super::forward`].
 //!
 //! Each step gives the next a value that it alone can make, so no step can be left out:
 //! [`Clean`] (guard) → `Presented` (credentials) → `Caller` (directory) → `Permit` (limits) → `Operation` (catalog)
@@ -6,12 +6,11 @@
 
 use std::{
     cell::{Cell, RefCell},
-    rc::Rc,
     time::Instant,
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use jiff::Timestamp;
@@ -19,11 +18,11 @@ use jiff::Timestamp;
 use super::{
     arrival::Origin,
     assertion::Acting,
-    body::{Begun, Body, Held, Idle, Relay, Upload, UploadEnd, UploadState, UpstreamBody},
+    body::{Body, Held},
     connection::Exchange,
     counts::Outcome,
     credentials::{self, Unread},
-    deadline::Deadline,
+    forward::Unconsumed,
     guard::{self, BodyAhead, Clean},
     limits::{Exhausted, Left, Permit},
     outbox,
@@ -39,14 +38,13 @@ use super::{
     tls::Alpn,
     trace,
     upgrade::{self, Upgrade},
-    upstream::{Bounds, UpstreamError},
 };
 use crate::{
-    audit::{Concerned, Decision, Entry, Opening, Standing},
+    audit::{Concerned, Decision, Opening, Standing},
     catalog::Operation,
     directory::{self, Caller, Client, Presented, Refused},
     identity::{KeyId, Subject},
-    policy::{Denial, Grant, Reason, Verdict},
+    policy::{Denial, Reason, Verdict},
 };
 
 /// Stands for the answer that a caller did not wait for; no class of statuses has it.
@@ -114,11 +112,11 @@ pub(super) struct Way<'w> {
     /// What the caller has left of its requests, once it is known.
     left: Cell<Option<Left>>,
     /// What it came to, for the metrics.
-    outcome: Cell<Outcome>,
+    pub(super) outcome: Cell<Outcome>,
     /// Whether the metrics have it.
     counted: Cell<bool>,
     /// Its span, where spans are exported; the answer's body takes it along.
-    span: RefCell<Option<Box<Recording>>>,
+    pub(super) span: RefCell<Option<Box<Recording>>>,
 }
 
 /// What the record of this request says, as far as it is known at this step.
@@ -365,7 +363,7 @@ impl Way<'_> {
     }
 
     /// When all of it has to be over, if that is bounded.
-    fn end(&self) -> Option<Instant> {
+    pub(super) fn end(&self) -> Option<Instant> {
         self.rules.timeouts.total.map(|total| self.began + total.0)
     }
 
@@ -473,146 +471,6 @@ impl Way<'_> {
         }
         opening
     }
-
-    fn upload(&self, read: Unconsumed, limit: u64) -> (UpstreamBody, Option<Rc<UploadState>>) {
-        match read {
-            Unconsumed::Bytes(bytes) => {
-                let state = Rc::new(UploadState::default());
-                state.received.set(bytes.len() as u64);
-                state.ended.set(UploadEnd::Whole);
-                (UpstreamBody::Full(Some(bytes)), Some(state))
-            }
-            Unconsumed::Stream(body) if hyper::body::Body::is_end_stream(&body) => (UpstreamBody::Empty, None),
-            Unconsumed::Stream(body) => {
-                let state = Rc::new(UploadState::default());
-                let deadline = self.worker.deadlines.deadline();
-                let exchange = (self.exchange.deadline.clone(), self.end());
-                let upload = Upload::new(body, self.rules.clone(), state.clone(), deadline, exchange, limit);
-                (UpstreamBody::Relayed(upload), Some(state))
-            }
-        }
-    }
-
-    async fn forward(
-        &self,
-        mut request: Request<UpstreamBody>,
-        upload: Option<Rc<UploadState>>,
-        upgrade: Option<Upgrade>,
-        caller: &Caller,
-        grant: &Grant<'_>,
-        Held { mut entry, permit, .. }: Held,
-    ) -> Result<Response<Body>, Problem> {
-        if matches!(request.body(), UpstreamBody::Relayed(_)) && !request.headers().contains_key(header::CONTENT_LENGTH) {
-            // The HTTP library would leave the body of a GET away unless told that there is one.
-            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        if let Some(upgrade) = &upgrade {
-            upgrade.ask(self.worker, request.headers_mut());
-        }
-        let timeouts = &self.rules.timeouts;
-        let deadline: &Rc<Deadline> = &self.exchange.deadline;
-        let bounds = Bounds { timeouts, end: self.end() };
-        let upstream = self.worker.upstream(&self.rules.service);
-        let asked = Instant::now();
-        let sent = upstream.send(request, grant, &entry, deadline, bounds).await;
-        let took_us = micros(asked);
-        entry.upstream_us(took_us);
-        self.outcome.set(self.outcome.get().upstream(asked.saturating_duration_since(self.began), took_us));
-        if let Some(upload) = &upload {
-            entry.received(upload.received.get());
-        }
-        let (response, lease) = match sent {
-            Ok(answer) => answer,
-            Err(error) => {
-                deadline.disarm();
-                return Err(self.no_answer(&error, upload.as_deref(), entry));
-            }
-        };
-        let mut response = response;
-        if response.status().is_informational() {
-            deadline.disarm();
-            let Some(upgrade) = upgrade.filter(|_| upgrade::agreed(&response)) else {
-                return Err(self.no_answer(&UpstreamError::Unasked, None, entry));
-            };
-            entry.status(response.status().as_u16());
-            self.rules.rewriting.answer(response.headers_mut(), self.id);
-            let revoked = self.worker.shared.directory.revoked(caller);
-            let held = Held { entry, permit, span: self.span.take() };
-            return Ok(upgrade.switch(self.worker, self.exchange, response, held, revoked));
-        }
-        if response.status().is_success() && upgrade.as_ref().is_some_and(Upgrade::is_extended_connect) {
-            deadline.disarm();
-            return Err(self.no_answer(&UpstreamError::Unasked, None, entry));
-        }
-        let (mut head, mut from) = response.into_parts();
-        // Over HTTP/2 the caller's window may hold back what is small, too: there it is followed until it has gone.
-        let small = if self.exchange.phase.is_some() { outbox::KEPT } else { 0 };
-        let begun = match Begun::look(&mut from, small).await {
-            Ok(begun) => begun,
-            // Nothing of the answer has gone out yet, so another can take its place.
-            Err(error) => {
-                deadline.disarm();
-                return Err(self.no_answer(&UpstreamError::Http(error), upload.as_deref(), entry));
-            }
-        };
-        // The connection to the caller has a version of its own.
-        head.version = Version::default();
-        entry.status(head.status.as_u16());
-        self.rules.rewriting.answer(&mut head.headers, self.id);
-        let body = match begun {
-            Begun::Whole(all) => {
-                deadline.disarm();
-                lease.give_back(upload.as_deref());
-                if let Some(all) = &all {
-                    entry.sent(all.len() as u64);
-                }
-                outbox::complete(entry);
-                all.map_or(Body::Empty, |all| Body::Full(Some(all)))
-            }
-            Begun::Coming(first) => {
-                let mut span = self.span.take();
-                if let Some(span) = &mut span {
-                    span.status(head.status);
-                }
-                let idle = Idle { deadline: deadline.clone(), each: timeouts.idle.0, end: bounds.end };
-                let relay = Relay::new(first, from, Held { entry, permit, span }, lease, upload, idle, self.exchange.phase.clone());
-                // What is under way may finish; what never finishes ends with its key.
-                let endless = is_endless(&head.headers);
-                Body::Relayed(Box::new(if endless { relay.until(self.worker.shared.directory.revoked(caller)) } else { relay }))
-            }
-        };
-        Ok(Response::from_parts(head, body))
-    }
-
-    /// Closes the entry of a request that the upstream gave no answer to.
-    fn no_answer(&self, error: &UpstreamError, upload: Option<&UploadState>, mut entry: Entry) -> Problem {
-        let ended = upload.map(|upload| upload.ended.get());
-        let problem = match (ended, error) {
-            (Some(UploadEnd::TooLarge), _) => Problem { connection: super::problem::Afterwards::Close, ..too_large(self.rules.body_limit) },
-            (Some(UploadEnd::Broken), _) => {
-                // The caller went away or fell silent in its own body: nobody is left to be told.
-                entry.status(400);
-                drop(entry);
-                return Problem::ambiguous("The body did not arrive whole.");
-            }
-            (_, UpstreamError::Shut { wait }) => Problem::from(Code::UpstreamShut).retry_after(wait.as_secs() + 1),
-            (_, UpstreamError::ConnectTimeout) => Code::UpstreamSilent.into(),
-            (_, UpstreamError::Connect(_)) => Code::UpstreamUnconnected.into(),
-            (_, UpstreamError::Timeout) => Code::UpstreamTimeout.into(),
-            (_, UpstreamError::Http(_) | UpstreamError::Unasked) => Code::UpstreamUnreachable.into(),
-        };
-        match (error, problem.code) {
-            (_, Code::BodyTooLarge) => {}
-            // What has no connection was complained of where it was tried.
-            (UpstreamError::Http(_) | UpstreamError::Unasked | UpstreamError::Timeout, _) if self.rules.service.may_complain() => {
-                tracing::warn!(error = error.in_full(), request = self.id.as_str(), "no answer from the service");
-            }
-            _ => tracing::debug!(error = error.in_full(), request = self.id.as_str(), "no answer from the service"),
-        }
-        entry.status(problem.code.status().as_u16());
-        entry.fail();
-        problem
-    }
 }
 
 /// The head of a request, as the steps behind the guard see it.
@@ -623,35 +481,10 @@ pub(super) struct Head<'h> {
     pub(super) trace: trace::Trace,
 }
 
-/// A body that has gone nowhere yet.
-enum Unconsumed {
-    Stream(Incoming),
-    Bytes(Bytes),
-}
-
 /// The media type of the body, without its parameters.
-fn media_type(headers: &HeaderMap) -> &[u8] {
+pub(super) fn media_type(headers: &HeaderMap) -> &[u8] {
     let value = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     value.split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
-}
-
-/// What goes on until somebody ends it: server-sent events (HTML §9.2), pictures that replace each other, and JSON one
-/// after the other (RFC 7464 for the sequence).
-const ENDLESS: [&str; 8] = [
-    "text/event-stream",
-    "multipart/x-mixed-replace",
-    "application/x-ndjson",
-    "application/ndjson",
-    "application/jsonl",
-    "application/x-jsonlines",
-    "application/json-seq",
-    "application/stream+json",
-];
-
-/// Whether an answer goes on until somebody ends it.
-fn is_endless(headers: &HeaderMap) -> bool {
-    let media = media_type(headers);
-    ENDLESS.iter().any(|endless| media.eq_ignore_ascii_case(endless.as_bytes()))
 }
 
 /// Whether the body calls itself JSON (RFC 6839 §3.1 for `+json`).
@@ -660,10 +493,6 @@ fn is_json(headers: &HeaderMap) -> bool {
     media == b"application/json" || media.ends_with(b"+json")
 }
 
-fn too_large(limit: u64) -> Problem {
+pub(super) fn too_large(limit: u64) -> Problem {
     Problem::because(Code::BodyTooLarge, format!("The limit here is {limit} bytes."))
-}
-
-fn micros(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -31,12 +31,12 @@ use self::{
     service::Load,
 };
 use super::{
-    body::{UploadEnd, UploadState, UpstreamBody},
     connection::USUAL_FIELDS,
     deadline::{Deadline, Deadlines},
     local::Local,
     stream::Stream,
     tls::Alpn,
+    upload::{UploadEnd, UploadState, UpstreamBody},
 };
 use crate::{audit::Entry, policy::Grant, settings::Timeouts};
 

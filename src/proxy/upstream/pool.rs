@@ -17,8 +17,8 @@ use hyper::{
 };
 
 use crate::proxy::{
-    body::UpstreamBody,
     deadline::{Deadline, Deadlines},
+    upload::UpstreamBody,
 };
 
 /// Most idle connections kept.

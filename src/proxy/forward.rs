@@ -1,0 +1,190 @@
+//! The end of a request's way, DESIGN §3: steps 11 and 12, there and back.
+
+use std::{rc::Rc, time::Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use hyper::body::Incoming;
+
+use super::{
+    body::{Begun, Body, Held, Idle, Relay},
+    deadline::Deadline,
+    outbox,
+    pipeline::{Way, media_type, too_large},
+    problem::{Afterwards, Code, Problem},
+    upgrade::{self, Upgrade},
+    upload::{Upload, UploadEnd, UploadState, UpstreamBody},
+    upstream::{Bounds, UpstreamError},
+};
+use crate::{audit::Entry, directory::Caller, policy::Grant};
+
+/// A body that has gone nowhere yet.
+pub(super) enum Unconsumed {
+    Stream(Incoming),
+    Bytes(Bytes),
+}
+
+/// What goes on until somebody ends it: server-sent events (HTML §9.2), pictures that replace each other, and JSON one
+/// after the other (RFC 7464 for the sequence).
+const ENDLESS: [&str; 8] = [
+    "text/event-stream",
+    "multipart/x-mixed-replace",
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+    "application/json-seq",
+    "application/stream+json",
+];
+
+/// Whether an answer goes on until somebody ends it.
+fn is_endless(headers: &HeaderMap) -> bool {
+    let media = media_type(headers);
+    ENDLESS.iter().any(|endless| media.eq_ignore_ascii_case(endless.as_bytes()))
+}
+
+impl Way<'_> {
+    pub(super) fn upload(&self, read: Unconsumed, limit: u64) -> (UpstreamBody, Option<Rc<UploadState>>) {
+        match read {
+            Unconsumed::Bytes(bytes) => {
+                let state = Rc::new(UploadState::default());
+                state.received.set(bytes.len() as u64);
+                state.ended.set(UploadEnd::Whole);
+                (UpstreamBody::Full(Some(bytes)), Some(state))
+            }
+            Unconsumed::Stream(body) if hyper::body::Body::is_end_stream(&body) => (UpstreamBody::Empty, None),
+            Unconsumed::Stream(body) => {
+                let state = Rc::new(UploadState::default());
+                let deadline = self.worker.deadlines.deadline();
+                let exchange = (self.exchange.deadline.clone(), self.end());
+                let upload = Upload::new(body, self.rules.clone(), state.clone(), deadline, exchange, limit);
+                (UpstreamBody::Relayed(upload), Some(state))
+            }
+        }
+    }
+
+    pub(super) async fn forward(
+        &self,
+        mut request: Request<UpstreamBody>,
+        upload: Option<Rc<UploadState>>,
+        upgrade: Option<Upgrade>,
+        caller: &Caller,
+        grant: &Grant<'_>,
+        Held { mut entry, permit, .. }: Held,
+    ) -> Result<Response<Body>, Problem> {
+        if matches!(request.body(), UpstreamBody::Relayed(_)) && !request.headers().contains_key(header::CONTENT_LENGTH) {
+            // The HTTP library would leave the body of a GET away unless told that there is one.
+            request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        if let Some(upgrade) = &upgrade {
+            upgrade.ask(self.worker, request.headers_mut());
+        }
+        let timeouts = &self.rules.timeouts;
+        let deadline: &Rc<Deadline> = &self.exchange.deadline;
+        let bounds = Bounds { timeouts, end: self.end() };
+        let upstream = self.worker.upstream(&self.rules.service);
+        let asked = Instant::now();
+        let sent = upstream.send(request, grant, &entry, deadline, bounds).await;
+        let took_us = micros(asked);
+        entry.upstream_us(took_us);
+        self.outcome.set(self.outcome.get().upstream(asked.saturating_duration_since(self.began), took_us));
+        if let Some(upload) = &upload {
+            entry.received(upload.received.get());
+        }
+        let (response, lease) = match sent {
+            Ok(answer) => answer,
+            Err(error) => {
+                deadline.disarm();
+                return Err(self.no_answer(&error, upload.as_deref(), entry));
+            }
+        };
+        let mut response = response;
+        if response.status().is_informational() {
+            deadline.disarm();
+            let Some(upgrade) = upgrade.filter(|_| upgrade::agreed(&response)) else {
+                return Err(self.no_answer(&UpstreamError::Unasked, None, entry));
+            };
+            entry.status(response.status().as_u16());
+            self.rules.rewriting.answer(response.headers_mut(), self.id);
+            let revoked = self.worker.shared.directory.revoked(caller);
+            let held = Held { entry, permit, span: self.span.take() };
+            return Ok(upgrade.switch(self.worker, self.exchange, response, held, revoked));
+        }
+        if response.status().is_success() && upgrade.as_ref().is_some_and(Upgrade::is_extended_connect) {
+            deadline.disarm();
+            return Err(self.no_answer(&UpstreamError::Unasked, None, entry));
+        }
+        let (mut head, mut from) = response.into_parts();
+        // Over HTTP/2 the caller's window may hold back what is small, too: there it is followed until it has gone.
+        let small = if self.exchange.phase.is_some() { outbox::KEPT } else { 0 };
+        let begun = match Begun::look(&mut from, small).await {
+            Ok(begun) => begun,
+            // Nothing of the answer has gone out yet, so another can take its place.
+            Err(error) => {
+                deadline.disarm();
+                return Err(self.no_answer(&UpstreamError::Http(error), upload.as_deref(), entry));
+            }
+        };
+        // The connection to the caller has a version of its own.
+        head.version = Version::default();
+        entry.status(head.status.as_u16());
+        self.rules.rewriting.answer(&mut head.headers, self.id);
+        let body = match begun {
+            Begun::Whole(all) => {
+                deadline.disarm();
+                lease.give_back(upload.as_deref());
+                if let Some(all) = &all {
+                    entry.sent(all.len() as u64);
+                }
+                outbox::complete(entry);
+                all.map_or(Body::Empty, |all| Body::Full(Some(all)))
+            }
+            Begun::Coming(first) => {
+                let mut span = self.span.take();
+                if let Some(span) = &mut span {
+                    span.status(head.status);
+                }
+                let idle = Idle { deadline: deadline.clone(), each: timeouts.idle.0, end: bounds.end };
+                let relay = Relay::new(first, from, Held { entry, permit, span }, lease, upload, idle, self.exchange.phase.clone());
+                // What is under way may finish; what never finishes ends with its key.
+                let endless = is_endless(&head.headers);
+                Body::Relayed(Box::new(if endless { relay.until(self.worker.shared.directory.revoked(caller)) } else { relay }))
+            }
+        };
+        Ok(Response::from_parts(head, body))
+    }
+
+    /// Closes the entry of a request that the upstream gave no answer to.
+    fn no_answer(&self, error: &UpstreamError, upload: Option<&UploadState>, mut entry: Entry) -> Problem {
+        let ended = upload.map(|upload| upload.ended.get());
+        let problem = match (ended, error) {
+            (Some(UploadEnd::TooLarge), _) => Problem { connection: Afterwards::Close, ..too_large(self.rules.body_limit) },
+            (Some(UploadEnd::Broken), _) => {
+                // The caller went away or fell silent in its own body: nobody is left to be told.
+                entry.status(400);
+                drop(entry);
+                return Problem::ambiguous("The body did not arrive whole.");
+            }
+            (_, UpstreamError::Shut { wait }) => Problem::from(Code::UpstreamShut).retry_after(wait.as_secs() + 1),
+            (_, UpstreamError::ConnectTimeout) => Code::UpstreamSilent.into(),
+            (_, UpstreamError::Connect(_)) => Code::UpstreamUnconnected.into(),
+            (_, UpstreamError::Timeout) => Code::UpstreamTimeout.into(),
+            (_, UpstreamError::Http(_) | UpstreamError::Unasked) => Code::UpstreamUnreachable.into(),
+        };
+        match (error, problem.code) {
+            (_, Code::BodyTooLarge) => {}
+            // What has no connection was complained of where it was tried.
+            (UpstreamError::Http(_) | UpstreamError::Unasked | UpstreamError::Timeout, _) if self.rules.service.may_complain() => {
+                tracing::warn!(error = error.in_full(), request = self.id.as_str(), "no answer from the service");
+            }
+            _ => tracing::debug!(error = error.in_full(), request = self.id.as_str(), "no answer from the service"),
+        }
+        entry.status(problem.code.status().as_u16());
+        entry.fail();
+        problem
+    }
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
