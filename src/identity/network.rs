@@ -6,10 +6,13 @@ use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer};
 
 /// Reads a network, or an address: the network that holds just it. IPv4 written as IPv6 (`::ffff:192.0.2.0/120`,
-/// RFC 4291 section 2.5.5.2) is read as IPv4, as the addresses of callers are.
+/// RFC 4291 section 2.5.5.2) is read as IPv4, as the addresses of callers are; with the prefix that IPv4 would have
+/// (`::ffff:10.0.0.0/8`) it is a slip that no IPv4 caller would match, and no network.
 #[must_use]
 pub fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)).map(canonical)
+    let read = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from)).map(canonical)?;
+    let slip = matches!(read, IpNet::V6(six) if six.addr().to_ipv4_mapped().is_some());
+    (!slip).then_some(read)
 }
 
 /// Networks of a document that Vicar has written.
@@ -36,14 +39,12 @@ mod tests {
             ("::ffff:192.0.2.7", "192.0.2.7/32"),
             ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
             ("::ffff:0:0/96", "0.0.0.0/0"),
-            // Wider than IPv4 as a whole: IPv6.
             ("::/0", "::/0"),
-            ("::ffff:0:0/95", "::ffff:0.0.0.0/95"),
         ] {
             let found = network(written).unwrap();
             assert_eq!(found, read.parse().unwrap(), "{written}");
         }
-        for wrong in ["", "10.0.0.0/33", "::/129", "anywhere", "10.0.0.0/8 "] {
+        for wrong in ["", "10.0.0.0/33", "::/129", "anywhere", "10.0.0.0/8 ", "::ffff:10.0.0.0/8", "::ffff:0:0/95"] {
             assert_eq!(network(wrong), None, "{wrong}");
         }
     }
