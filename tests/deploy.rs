@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
+    process::{Command, Output},
 };
 
 use serde_json::Value;
@@ -73,4 +74,69 @@ fn the_manifests_run_commands_that_there_are() {
     for command in commands {
         run(nowhere.path(), &[], &[&command, "--help"]).succeeded();
     }
+}
+
+/// Whether this machine has the tool; `tests/run` says which it could not get.
+fn have(program: &str) -> bool {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|folder| folder.join(program).is_file())
+}
+
+/// Runs a tool of those who take what is deployed.
+fn tool(program: &str, words: &[&str]) -> Output {
+    let mut command = Command::new(program);
+    if let Some(packages) = std::env::var_os("VICAR_TEST_KUBERNETES_VALIDATE") {
+        command.env("PYTHONPATH", packages);
+    }
+    command.args(words).output().unwrap_or_else(|error| panic!("{program} cannot be started: {error}"))
+}
+
+#[track_caller]
+fn finds_nothing(program: &str, words: &[&str]) {
+    let output = tool(program, words);
+    let told = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&told));
+}
+
+#[test]
+fn kubernetes_takes_every_field_of_the_manifests() {
+    if !have("kubectl") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let rendered = tool("kubectl", &["kustomize", deploy().join("kubernetes").to_str().unwrap()]);
+    assert!(rendered.status.success(), "{}", String::from_utf8_lossy(&rendered.stderr));
+    let manifests = String::from_utf8(rendered.stdout).unwrap();
+    assert!(manifests.contains("kind: NetworkPolicy") && manifests.contains("vicar.yaml: |"), "{manifests}");
+    if std::env::var_os("VICAR_TEST_KUBERNETES_VALIDATE").is_none() {
+        return;
+    }
+    let file = folder.path().join("manifests.yaml");
+    let against = |version| ["-m", "kubernetes_validate", "--strict", "-k", version, file.to_str().unwrap()];
+    fs::write(&file, &manifests).unwrap();
+    // The oldest that they say they need, and the newest there is.
+    for version in ["1.30", "1.37"] {
+        finds_nothing("python3", &against(version));
+    }
+    fs::write(&file, manifests.replace("readOnlyRootFilesystem", "readOnlyRootFs")).unwrap();
+    assert!(!tool("python3", &against("1.30")).status.success(), "a field that does not exist is found");
+}
+
+#[test]
+fn the_units_are_ones_that_systemd_takes_and_holds_for_safe() {
+    if !have("systemd-analyze") {
+        return;
+    }
+    let unit = deploy().join("vicar.service");
+    // In tenths of what systemd calls exposure.
+    finds_nothing("systemd-analyze", &["security", "--offline=yes", "--threshold=20", unit.to_str().unwrap()]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let text = read("vicar.service").replace("/usr/local/bin/vicar", env!("CARGO_BIN_EXE_vicar"));
+    fs::write(path("vicar.service"), text).unwrap();
+    fs::copy(deploy().join("vicar.socket"), path("vicar.socket")).unwrap();
+    let words = ["verify", "--man=no", path("vicar.service").to_str().unwrap(), path("vicar.socket").to_str().unwrap()].map(str::to_owned);
+    let told = tool("systemd-analyze", &words.each_ref().map(String::as_str));
+    let told = [told.stdout, told.stderr].concat();
+    // A directive that it does not know makes no failure, only a line.
+    assert_eq!(String::from_utf8_lossy(&told), "");
 }
