@@ -271,10 +271,10 @@ fn a_quota_that_is_none_is_an_error_and_a_keys_file_has_none() {
         let redis = Redis::start();
         let draw = [Draw { quota: Quota::Account(id("app")), owed: 0, unused: 0, wanted: 1 }];
         let per_minute = NonZeroU32::new(100).unwrap();
-        redis.command(&["SET", "{vicar:directory}:quota:account:app", "hello"]);
+        redis.command(&["SET", "vicar:quota:{vicar:directory}:account:app", "hello"]);
         let backend = Backend::Redis(redis);
         let error = backend.open().await.draw(per_minute, &draw).await.unwrap_err();
-        assert!(matches!(error, DirectoryError::Foreign { .. }) && error.to_string().contains("quota:account:app"), "{error}");
+        assert!(matches!(error, DirectoryError::Foreign { .. }) && error.to_string().contains(":account:app"), "{error}");
         let file = Backend::File(tempfile::tempdir().unwrap());
         let error = file.open().await.draw(per_minute, &draw).await.unwrap_err();
         assert!(matches!(error, DirectoryError::NotShared), "{error}");

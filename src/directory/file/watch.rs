@@ -56,7 +56,7 @@ async fn run(directory: Weak<Shared>) {
 }
 
 fn watcher(path: &Path, notice: Arc<Notify>) -> Option<notify::RecommendedWatcher> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let folder = |path: &Path| path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new(".")).to_owned();
     let watch = || {
         let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // Reading it is no reason to read it again.
@@ -64,7 +64,13 @@ fn watcher(path: &Path, notice: Arc<Notify>) -> Option<notify::RecommendedWatche
                 notice.notify_one();
             }
         })?;
-        watcher.watch(folder, RecursiveMode::NonRecursive)?;
+        watcher.watch(&folder(path), RecursiveMode::NonRecursive)?;
+        // Through a link, it is replaced where it really stands. One that leads elsewhere later is only looked at.
+        if let Ok(real) = path.canonicalize()
+            && folder(&real) != folder(path)
+        {
+            watcher.watch(&folder(&real), RecursiveMode::NonRecursive)?;
+        }
         Ok::<_, notify::Error>(watcher)
     };
     watch().map_err(|error| tracing::warn!(%error, "the keys file is not watched, only looked at four times a second")).ok()

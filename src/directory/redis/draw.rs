@@ -52,10 +52,10 @@ impl RedisDirectory {
     }
 
     fn quota(&self, quota: &Quota) -> String {
-        let directory = &self.link.shared().names.directory;
+        let quotas = &self.link.shared().names.quotas;
         match quota {
-            Quota::Account(id) => format!("{{{directory}}}:quota:account:{id}"),
-            Quota::Key(id) => format!("{{{directory}}}:quota:key:{id}"),
+            Quota::Account(id) => format!("{quotas}account:{id}"),
+            Quota::Key(id) => format!("{quotas}key:{id}"),
         }
     }
 }

@@ -49,7 +49,7 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
 /// The least that Vicar's user of a Redis needs, for the default prefix: a line for its ACL file (Redis 6.2 or Valkey).
 /// `role` is for Sentinel alone, `asking` and `cluster|slots` for a cluster alone, `info` and `config|get` for the
 /// warnings at start alone; the names with `quota`, `get`, `set` and `time` for limits that a fleet shares.
-pub const LEAST_ACL: &str = "user vicar on >PASSWORD resetkeys ~vicar:directory ~{vicar:directory}:quota:* resetchannels \
+pub const LEAST_ACL: &str = "user vicar on >PASSWORD resetkeys ~vicar:directory ~vicar:quota:* resetchannels \
 &vicar:directory:changes -@all +hello +auth +select +subscribe +eval +evalsha +hmget +hget +hset +hdel +hexists +exists +publish +get +set \
 +time +role +asking +cluster|slots +info +config|get";
 
@@ -58,6 +58,8 @@ pub const LEAST_ACL: &str = "user vicar on >PASSWORD resetkeys ~vicar:directory 
 struct Names {
     directory: String,
     channel: String,
+    /// What those of quotas begin with: in the directory's slot of a cluster.
+    quotas: String,
 }
 
 /// The directory in a Redis.
@@ -75,7 +77,11 @@ impl RedisDirectory {
         if prefix.len() > 100 || prefix.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(DirectoryError::Address("directory.prefix has white space or is longer than 100 bytes".to_owned()));
         }
-        let names = Names { directory: format!("{prefix}directory"), channel: format!("{prefix}directory:changes") };
+        let names = Names {
+            directory: format!("{prefix}directory"),
+            channel: format!("{prefix}directory:changes"),
+            quotas: format!("{prefix}quota:{{{prefix}directory}}:"),
+        };
         let link = Link::start(address, names, settings.timeout.0).await;
         match link.hopeless() {
             Some(error) => Err(error),
