@@ -185,7 +185,7 @@ impl Code {
             ),
             Self::UpstreamShut => (
                 "upstream-unreachable",
-                StatusCode::SERVICE_UNAVAILABLE,
+                StatusCode::BAD_GATEWAY,
                 "Service behind cannot be reached",
                 "Connections to it have failed for a while, so this request was not sent. Try again as Retry-After says.",
             ),

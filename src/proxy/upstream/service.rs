@@ -25,9 +25,11 @@ use crate::{
 
 /// Connections that may fail in a row before an address is left alone for a while.
 const FAILURES: u32 = 5;
-/// How long it is left alone at first; twice as long each time after, up to [`LONGEST_REST`].
-const FIRST_REST: Duration = Duration::from_millis(500);
+/// How long it is left alone at first; twice as long each time after, up to [`LONGEST_REST`], and no longer than
+/// [`ONLY_REST`] where it is the only one: nobody else answers meanwhile, and one trial a second is no burden.
+const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(15);
+const ONLY_REST: Duration = Duration::from_secs(1);
 /// How long one trial connection has before another may be tried.
 const TRIAL: Duration = Duration::from_secs(1);
 /// How often the log is told of a request without an answer.
@@ -222,7 +224,8 @@ impl Service {
             tracing::warn!(address = %address, %cause, "no connection to the service");
         }
         if failures >= FAILURES {
-            let rest = FIRST_REST.saturating_mul(1 << (failures - FAILURES).min(8)).min(LONGEST_REST);
+            let longest = if self.addresses.len() == 1 { ONLY_REST } else { LONGEST_REST };
+            let rest = FIRST_REST.saturating_mul(1 << (failures - FAILURES).min(8)).min(longest);
             address.state.shut_until.store(self.now() + millis(rest), Relaxed);
             if failures == FAILURES {
                 tracing::warn!(address = %address, failures, %cause, "the service cannot be reached; it is left alone between trials");
