@@ -396,3 +396,19 @@ fn a_key_that_is_disabled_deleted_or_rotated_stops_on_an_open_connection_too() {
     change(&["key", "rotate", "KEY", "--overlap", "0s"]);
     change(&["account", "disable", "app", "--yes"]);
 }
+
+#[test]
+fn where_basic_is_off_nobody_is_told_to_use_it_and_a_pair_in_it_goes_no_further() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::behind(&upstream).set("credentials", "{basic: false}").set("guard", "{pass: [authorization]}").start();
+    let missing = sidecar.send(&Call::get(PATH));
+    missing.expect(401, "credentials-missing");
+    let asks = missing.header("www-authenticate").unwrap();
+    assert!(!asks.contains("Basic") && !missing.text().contains("Basic"), "{asks} {}", missing.text());
+    let key = sidecar.app();
+    for (pair, passes) in [(basic(&key.id, &key.secret), false), (basic("zoe", "her own"), true)] {
+        upstream.forget();
+        sidecar.send(&Call::get(PATH).with(key).header("Authorization", &pair)).expect_status(200);
+        assert_eq!(upstream.only().header("authorization").is_some(), passes, "{pair}");
+    }
+}

@@ -77,6 +77,8 @@ fn every_refusal_is_a_problem_document_with_its_code_and_a_record() {
         (Call::get("/process/Order/item?api_key=x").with(app), 400, "query-not-allowed"),
         (Call::get("/dataset/Vendors/list?sort=up").with(app), 400, "query-not-allowed"),
         (Call::get("/nowhere").with(app), 403, "endpoint-unknown"),
+        (Call::get("/nowhere?api_key=x").with(app), 403, "endpoint-unknown"),
+        (Call::get("/nowhere").with(app).on_behalf_of("a,b"), 403, "endpoint-unknown"),
         (Call::new("PATCH", "/process/Order").with(app), 403, "endpoint-unknown"),
         (Call::new("OPTIONS", "/process/Order").with(app), 403, "endpoint-unknown"),
         (Call::new("BREW", "/process/Order").with(app), 403, "endpoint-unknown"),
@@ -548,7 +550,50 @@ fn a_body_over_the_limit_is_a_413_whether_it_says_so_or_not() {
     // The smaller limit of an endpoint counts, chunked as well.
     let put = Call::new("PUT", "/process/Order").with(sidecar.app()).header("Content-Type", "application/json");
     let chunks = format!("65\r\n{}\r\n0\r\n\r\n", "1".repeat(101));
-    sidecar.send(&put.header("Transfer-Encoding", "chunked").body(chunks)).expect(413, "body-too-large");
+    let answer = sidecar.send(&put.header("Transfer-Encoding", "chunked").body(chunks));
+    answer.expect(413, "body-too-large");
+    assert!(answer.text().contains("The limit here is 100 bytes"), "{}", answer.text());
+    assert_eq!(sidecar.record(&answer.request_id())["outcome"], "refused", "the service did nothing wrong");
+}
+
+/// What a caller goes on sending when its answer is there already must cost it neither the answer nor the connection.
+#[test]
+fn a_caller_that_is_answered_before_it_has_sent_its_body_gets_the_answer_and_goes_on() {
+    let upstream = Upstream::start();
+    let sidecar = behind(&upstream);
+    let dead = Sidecar::behind_url("http://127.0.0.1:1").catalog(CATALOG).policy(POLICY).start();
+    let post =
+        |path: &str, key: &Key, size: usize| Call::post(path).with(key).header("Content-Type", "application/json").body(vec![b' '; size]);
+    let goes_on = |sidecar: &Sidecar, call: &Call, status: u16, what: &str| {
+        let mut connection = Connection::open(sidecar.address());
+        for _ in 0..2 {
+            let answer = connection.send(call.bytes()).answer();
+            assert_eq!(answer.status, status, "{what}: {}", answer.text());
+            assert_eq!(answer.header("connection"), None, "{what}");
+        }
+    };
+    for size in [10, 100 << 10, 5 << 20] {
+        goes_on(&sidecar, &post("/process/Secret", sidecar.app(), size), 403, "not shared");
+        goes_on(&sidecar, &post("/process/Order", &Key { secret: "vsk_x".into(), ..sidecar.app().clone() }, size), 401, "no key");
+        goes_on(&dead, &post("/process/Order", dead.app(), size), 502, "no service");
+    }
+    upstream.saw_nothing();
+    let chunked = Call::post("/process/Secret").with(sidecar.app()).header("Content-Type", "application/json");
+    let chunked = chunked.header("Transfer-Encoding", "chunked").body(format!("{:x}\r\n{}\r\n0\r\n\r\n", 200 << 10, " ".repeat(200 << 10)));
+    goes_on(&sidecar, &chunked, 403, "chunked");
+    upstream.always(Reply::status(409).early());
+    goes_on(&sidecar, &post("/process/Order", sidecar.app(), 5 << 20), 409, "answered early by the service");
+    // Who waits for a word to go on is not asked for what nobody wants.
+    let mut waiting = Connection::open(sidecar.address());
+    let head = post("/process/Secret", sidecar.app(), 10).header("Expect", "100-continue").bytes();
+    let answer = waiting.send(&head[..head.len() - 10]).answer();
+    answer.expect(403, "not-shared");
+    assert_eq!(answer.header("connection"), Some("close"));
+    assert!(waiting.is_closed());
+    // What is never all sent is not waited for without end.
+    let answer = Connection::open(sidecar.address()).send(post("/process/Secret", sidecar.app(), 9 << 20).bytes()).answer();
+    answer.expect(403, "not-shared");
+    assert_eq!(answer.header("connection"), Some("close"));
 }
 
 #[test]

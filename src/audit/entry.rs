@@ -76,7 +76,7 @@ impl Entry {
     }
 
     /// It was not forwarded after all.
-    pub(super) fn refuse(mut self, status: u16) {
+    pub(crate) fn refuse(mut self, status: u16) {
         self.status = Some(status);
         self.end(Outcome::Refused);
     }

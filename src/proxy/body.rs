@@ -96,6 +96,9 @@ pub enum BodyError {
     /// More came than may.
     #[error("the body is larger than allowed")]
     TooLarge,
+    /// The answer is there already.
+    #[error("the answer did not wait for the body")]
+    Unwanted,
     /// The key that asked for it is no longer good.
     #[error("the key no longer holds")]
     Revoked,
@@ -264,6 +267,9 @@ impl Relay {
         self.idle.deadline.disarm();
         if let Some(lease) = self.lease.take() {
             lease.give_back(self.upload.as_deref());
+        }
+        if let Some(upload) = &self.upload {
+            upload.leave();
         }
         if let Some(mut entry) = self.entry.take() {
             self.count_upload(&mut entry);

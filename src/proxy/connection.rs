@@ -326,7 +326,7 @@ impl Worker {
                 };
                 let worker = self.clone();
                 async move {
-                    if request.headers().len() > head.fields {
+                    if request.headers().len() > head.fields || list_size(&request) > head.bytes {
                         let response = pipeline::refuse(&worker.shared, Code::HeadTooLarge.into());
                         return Ok::<_, Infallible>(response.map(|body| open.carry(body)));
                     }
@@ -338,7 +338,8 @@ impl Worker {
         });
         let connection = http2::Builder::new(Local)
             .max_concurrent_streams(STREAMS)
-            .max_header_list_size(u32::try_from(head.bytes).unwrap_or(u32::MAX))
+            // Beyond this the library answers, with a status and nothing else.
+            .max_header_list_size(u32::try_from(head.bytes.saturating_mul(2)).unwrap_or(u32::MAX))
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
             .max_send_buf_size(SEND_BUFFER)
@@ -405,6 +406,13 @@ async fn first_bytes<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Vec<u8>
             return Ok(first);
         }
     }
+}
+
+/// How large a head is, as HTTP/2 counts it (RFC 9113 section 6.5.2).
+fn list_size(request: &Request<Incoming>) -> usize {
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len()) + uri.authority().map_or(0, |host| host.as_str().len());
+    request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + target
 }
 
 /// HTTP/2 may send a cookie in crumbs, which HTTP/1 has in one field (RFC 9113 §8.2.3).

@@ -27,7 +27,9 @@ pub struct Unread {
 pub fn read(headers: &HeaderMap, names: &Names) -> Result<Presented, Unread> {
     let id = single(headers, &names.id)?;
     let secret = single(headers, &names.secret)?;
-    let basic = if names.basic { basic(headers)? } else { None };
+    // No list (RFC 9110 section 11.6.2): of two, the service might take the other.
+    let authorization = single(headers, &header::AUTHORIZATION)?;
+    let basic = authorization.filter(|_| names.basic).and_then(basic_pair).map(decoded).transpose()?;
     match (id, secret, basic) {
         (None, None, None) => Err(Unread { code: Code::CredentialsMissing, reason: "credentials-missing", key: None }),
         (Some(id), Some(secret), None) => pair(id.as_bytes(), secret.as_bytes()),
@@ -53,16 +55,8 @@ fn single<'h>(headers: &'h HeaderMap, name: &http::HeaderName) -> Result<Option<
     if values.next().is_some() { Err(invalid("credentials-repeated")) } else { Ok(first) }
 }
 
-fn basic(headers: &HeaderMap) -> Result<Option<Vec<u8>>, Unread> {
-    let mut found = None;
-    for value in headers.get_all(header::AUTHORIZATION) {
-        let Some(rest) = basic_pair(value) else { continue };
-        if found.is_some() {
-            return Err(invalid("credentials-repeated"));
-        }
-        found = Some(STANDARD.decode(rest.trim_ascii()).map_err(|_| invalid("basic-malformed"))?);
-    }
-    Ok(found)
+fn decoded(pair: &[u8]) -> Result<Vec<u8>, Unread> {
+    STANDARD.decode(pair.trim_ascii()).map_err(|_| invalid("basic-malformed"))
 }
 
 /// What stands behind `Basic`, if that is the scheme.
@@ -72,9 +66,11 @@ fn basic_pair(value: &HeaderValue) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"basic").then_some(rest)
 }
 
-/// Whether `Authorization` holds a key pair, which must go no further even where the settings let that header pass.
+/// Whether `Authorization` holds a key pair, which must go no further even where the settings let that header pass. Where
+/// HTTP Basic is not taken, it may be another's; what begins with a key id is not.
 pub(super) fn hold_basic(headers: &HeaderMap, names: &Names) -> bool {
-    names.basic && headers.get_all(header::AUTHORIZATION).iter().any(|value| basic_pair(value).is_some())
+    let ours = |pair: &[u8]| decoded(pair).is_ok_and(|pair| KeyId::parse(pair.split(|b| *b == b':').next().unwrap_or_default()).is_ok());
+    headers.get_all(header::AUTHORIZATION).iter().filter_map(basic_pair).any(|pair| names.basic || ours(pair))
 }
 
 const fn invalid(reason: &'static str) -> Unread {

@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::{
     body::{Begun, Body, Held, Idle, Relay},
@@ -17,12 +17,6 @@ use super::{
     upstream::{Bounds, UpstreamError},
 };
 use crate::{audit::Entry, directory::Caller, policy::Grant};
-
-/// A body that has gone nowhere yet.
-pub(super) enum Unconsumed {
-    Stream(Incoming),
-    Bytes(Bytes),
-}
 
 /// What goes on until somebody ends it: server-sent events (HTML §9.2), pictures that replace each other, and JSON one
 /// after the other (RFC 7464 for the sequence).
@@ -44,20 +38,19 @@ fn is_endless(headers: &HeaderMap) -> bool {
 }
 
 impl Way<'_> {
-    pub(super) fn upload(&self, read: Unconsumed, limit: u64) -> (UpstreamBody, Option<Rc<UploadState>>) {
-        match read {
-            Unconsumed::Bytes(bytes) => {
-                let state = Rc::new(UploadState::default());
-                state.received.set(bytes.len() as u64);
-                state.ended.set(UploadEnd::Whole);
-                (UpstreamBody::Full(Some(bytes)), Some(state))
+    /// The body that goes on: what was `read` of it already, or what is still to come.
+    pub(super) fn upload(&self, read: Option<Bytes>, coming: Option<Incoming>, limit: u64) -> (UpstreamBody, Option<Rc<UploadState>>) {
+        match (read, coming.filter(|body| !body.is_end_stream())) {
+            (Some(bytes), _) => {
+                let state = UploadState::whole(bytes.len() as u64);
+                (UpstreamBody::Full(Some(bytes)), Some(Rc::new(state)))
             }
-            Unconsumed::Stream(body) if hyper::body::Body::is_end_stream(&body) => (UpstreamBody::Empty, None),
-            Unconsumed::Stream(body) => {
-                let state = Rc::new(UploadState::default());
+            (None, None) => (UpstreamBody::Empty, None),
+            (None, Some(body)) => {
+                let state = Rc::new(UploadState::coming(body, limit, self.exchange.phase.is_some()));
                 let deadline = self.worker.deadlines.deadline();
                 let exchange = (self.exchange.deadline.clone(), self.end());
-                let upload = Upload::new(body, self.rules.clone(), state.clone(), deadline, exchange, limit);
+                let upload = Upload::new(self.rules.clone(), state.clone(), deadline, exchange);
                 (UpstreamBody::Relayed(upload), Some(state))
             }
         }
@@ -133,6 +126,9 @@ impl Way<'_> {
             Begun::Whole(all) => {
                 deadline.disarm();
                 lease.give_back(upload.as_deref());
+                if let Some(upload) = &upload {
+                    upload.leave();
+                }
                 if let Some(all) = &all {
                     entry.sent(all.len() as u64);
                 }
@@ -157,8 +153,16 @@ impl Way<'_> {
     /// Closes the entry of a request that the upstream gave no answer to.
     fn no_answer(&self, error: &UpstreamError, upload: Option<&UploadState>, mut entry: Entry) -> Problem {
         let ended = upload.map(|upload| upload.ended.get());
+        if let Some(upload) = upload {
+            upload.leave();
+        }
         let problem = match (ended, error) {
-            (Some(UploadEnd::TooLarge), _) => Problem { connection: Afterwards::Close, ..too_large(self.rules.body_limit) },
+            (Some(UploadEnd::TooLarge), _) => {
+                // The service has done nothing wrong.
+                let problem = Problem { connection: Afterwards::Close, ..too_large(upload.map_or(0, |upload| upload.limit)) };
+                entry.refuse(problem.code.status().as_u16());
+                return problem;
+            }
             (Some(UploadEnd::Broken), _) => {
                 // The caller went away or fell silent in its own body: nobody is left to be told.
                 entry.status(400);
@@ -171,10 +175,9 @@ impl Way<'_> {
             (_, UpstreamError::Timeout) => Code::UpstreamTimeout.into(),
             (_, UpstreamError::Http(_) | UpstreamError::Unasked) => Code::UpstreamUnreachable.into(),
         };
-        match (error, problem.code) {
-            (_, Code::BodyTooLarge) => {}
+        match error {
             // What has no connection was complained of where it was tried.
-            (UpstreamError::Http(_) | UpstreamError::Unasked | UpstreamError::Timeout, _) if self.rules.service.may_complain() => {
+            UpstreamError::Http(_) | UpstreamError::Unasked | UpstreamError::Timeout if self.rules.service.may_complain() => {
                 tracing::warn!(error = error.in_full(), request = self.id.as_str(), "no answer from the service");
             }
             _ => tracing::debug!(error = error.in_full(), request = self.id.as_str(), "no answer from the service"),

@@ -3,9 +3,9 @@
 //! [`clean`] is the only maker of [`Clean`], and the steps behind it take nothing else: what they match
 //! is what the upstream gets.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use std::net::Ipv6Addr;
 
-use hyper::body::Body;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
 use super::{
     credentials,
@@ -48,7 +48,7 @@ pub enum BodyAhead {
     Chunked,
 }
 
-/// Checks a request head.
+/// Checks a request head; `ended` where nothing follows it.
 ///
 /// # Errors
 /// The problem to answer with: 400 for a second reading, 405 for a method nobody may use.
@@ -57,7 +57,7 @@ pub fn clean<'r>(
     uri: &'r Uri,
     version: Version,
     headers: &HeaderMap,
-    body: &impl Body,
+    ended: bool,
     names: &Names,
     rules: PathRules,
 ) -> Result<Clean<'r>, Problem> {
@@ -75,7 +75,7 @@ pub fn clean<'r>(
     }
     let target = target(uri, &path)?;
     let stripped = sort_headers(headers, names)?;
-    let body = body_ahead(version, headers, body)?;
+    let body = body_ahead(version, headers, ended)?;
     Ok(Clean { path, query, target, host, body, stripped, _checked: Checked })
 }
 
@@ -138,10 +138,32 @@ fn one_host(host: &HeaderValue) -> Result<HeaderValue, Problem> {
     Ok(host.clone())
 }
 
-/// Whether it can be a name or address with an optional port, and nothing else.
+/// Whether it is a name or address with an optional port, and nothing else (RFC 9110 section 7.2). A name has the
+/// characters that names have in practice: no escapes.
 pub(super) fn is_host(bytes: &[u8]) -> bool {
-    let shaped = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']' | b'~' | b'%');
-    !bytes.is_empty() && bytes.iter().all(shaped)
+    let (name, port) = match bytes.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = rest.iter().position(|b| *b == b']') else { return false };
+            let (address, port) = rest.split_at(end);
+            if !std::str::from_utf8(address).is_ok_and(|address| address.parse::<Ipv6Addr>().is_ok()) {
+                return false;
+            }
+            (&b"v6"[..], port.get(1..).unwrap_or_default())
+        }
+        None => bytes.split_at(bytes.iter().position(|b| *b == b':').unwrap_or(bytes.len())),
+    };
+    let port = match port.split_first() {
+        None => true,
+        Some((b':', digits)) => {
+            digits.len() <= 5 && digits.iter().try_fold(0u32, |port, b| digit(*b).map(|n| port * 10 + n)).is_some_and(|n| n < 1 << 16)
+        }
+        Some(_) => false,
+    };
+    port && !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'~'))
+}
+
+fn digit(byte: u8) -> Option<u32> {
+    char::from(byte).to_digit(10)
 }
 
 /// Finds the headers that stay here, and refuses those that override the request.
@@ -171,7 +193,7 @@ fn sort_headers(headers: &HeaderMap, names: &Names) -> Result<Vec<HeaderName>, P
     Ok(stripped)
 }
 
-fn body_ahead(version: Version, headers: &HeaderMap, body: &impl Body) -> Result<BodyAhead, Problem> {
+fn body_ahead(version: Version, headers: &HeaderMap, ended: bool) -> Result<BodyAhead, Problem> {
     if headers.get_all(header::CONTENT_TYPE).iter().nth(1).is_some() {
         return Err(Problem::ambiguous("The request has more than one Content-Type."));
     }
@@ -194,7 +216,7 @@ fn body_ahead(version: Version, headers: &HeaderMap, body: &impl Body) -> Result
     }
     match length {
         // HTTP/2 says by a flag whether a body follows.
-        None if version == Version::HTTP_2 && !body.is_end_stream() => Ok(BodyAhead::Chunked),
+        None if version == Version::HTTP_2 && !ended => Ok(BodyAhead::Chunked),
         None => Ok(BodyAhead::Absent),
         Some(value) => {
             let digits = value.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));

@@ -10,9 +10,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use jiff::Timestamp;
 
 use super::{
@@ -22,11 +22,10 @@ use super::{
     connection::Exchange,
     counts::Outcome,
     credentials::{self, Unread},
-    forward::Unconsumed,
     guard::{self, BodyAhead, Clean},
     limits::{Exhausted, Left, Permit},
     outbox,
-    problem::{Code, Problem},
+    problem::{Afterwards, Code, Problem},
     query,
     request_id::RequestId,
     rewrite::Arrival,
@@ -38,6 +37,7 @@ use super::{
     tls::Alpn,
     trace,
     upgrade::{self, Upgrade},
+    upload,
 };
 use crate::{
     audit::{Concerned, Decision, Opening, Standing},
@@ -59,6 +59,9 @@ pub async fn serve(worker: &Worker, exchange: &Exchange, mut request: Request<In
     let rules = worker.rules();
     let upgrade = upgrade::wished(&mut request);
     let (parts, body) = request.into_parts();
+    // Who waits to be told to send its body does not send it once it has an answer.
+    let waits = !body.is_end_stream() && parts.headers.contains_key(header::EXPECT);
+    let mut unread = Some(body);
     let origin = exchange.peer.origin(&parts.headers, &rules.trusted);
     let way = Way {
         worker,
@@ -73,15 +76,24 @@ pub async fn serve(worker: &Worker, exchange: &Exchange, mut request: Request<In
         counted: Cell::new(false),
         span: RefCell::default(),
     };
-    let mut response = match way.walk(parts, body, upgrade).await {
+    let mut response = match way.walk(parts, &mut unread, upgrade).await {
         Ok(response) => response,
-        Err(problem) => {
+        Err(mut problem) => {
+            if waits || unread.as_ref().is_some_and(|body| body.size_hint().lower() > upload::DISCARDED) {
+                problem.connection = Afterwards::Close;
+            }
             way.failed(problem.code);
             let mut response = problem.into_response(&id);
+            if response.status() == StatusCode::UNAUTHORIZED && !rules.names.basic {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("AccessKey realm=\"vicar\""));
+            }
             rules.rewriting.sign(response.headers_mut(), &id);
             response
         }
     };
+    if let Some(body) = unread.filter(|body| !body.is_end_stream() && !waits && exchange.phase.is_some()) {
+        tokio::task::spawn_local(upload::discard(body));
+    }
     if let Some(span) = way.span.borrow_mut().as_mut() {
         span.status(response.status());
     }
@@ -145,12 +157,13 @@ impl Way<'_> {
         self.worker.tally.request(self.outcome.get(), status, || self.began.elapsed());
     }
 
-    async fn walk(&self, mut parts: Parts, body: Incoming, upgrade: Option<Upgrade>) -> Result<Response<Body>, Problem> {
+    /// Takes the body out of `unread` once it is wanted.
+    async fn walk(&self, mut parts: Parts, unread: &mut Option<Incoming>, upgrade: Option<Upgrade>) -> Result<Response<Body>, Problem> {
         let rules = self.rules;
         let (method, uri, mut headers) = (parts.method, parts.uri, std::mem::take(&mut parts.headers));
 
         // 2: one meaning only
-        let clean = guard::clean(&method, &uri, parts.version, &headers, &body, &rules.names, rules.path)?;
+        let clean = guard::clean(&method, &uri, parts.version, &headers, ended(unread), &rules.names, rules.path)?;
         if self.exchange.had_fragment(&method, &uri) {
             return Err(Problem::ambiguous("The request target has a fragment."));
         }
@@ -172,6 +185,11 @@ impl Way<'_> {
 
         // 6: what is asked
         let operation = rules.catalog.classify(method.as_str(), &clean.path).ok();
+        if operation.is_none()
+            && let Some(problem) = self.unknown(&head, &known, &caller)
+        {
+            return Err(problem);
+        }
         let known = Known { operation: operation.as_ref(), ..known };
         self.query(&head, operation.as_ref()).map_err(|problem| self.refused(&head, &known, problem))?;
         if operation.is_some() {
@@ -182,16 +200,16 @@ impl Way<'_> {
         let named = subject::from_header(&headers, &rules.names.subject).map_err(|problem| self.refused(&head, &known, problem))?;
         let pointers = operation.as_ref().map(|operation| rules.policy.subject_sources(caller.account_id(), operation, self.time));
         let (named, read) = match pointers.filter(|pointers| !pointers.is_empty() && clean.body != BodyAhead::Absent && is_json(&headers)) {
-            None => (named, Unconsumed::Stream(body)),
+            None => (named, None),
             Some(pointers) => {
                 subject::readable(&headers).map_err(|problem| self.refused(&head, &known, problem))?;
-                let bytes = Box::pin(self.read_body(body)).await.map_err(|problem| self.refused(&head, &known, problem))?;
+                let bytes = Box::pin(self.read_body(unread)).await.map_err(|problem| self.refused(&head, &known, problem))?;
                 // A body may take a minute to arrive, and what held at its head need not hold any more.
                 if let Some(problem) = Box::pin(self.overtaken(&head, &known, &caller)).await {
                     return Err(problem);
                 }
                 let named = subject::from_body(named, &bytes, pointers.iter()).map_err(|problem| self.refused(&head, &known, problem))?;
-                (named, Unconsumed::Bytes(bytes))
+                (named, Some(bytes))
             }
         };
 
@@ -242,7 +260,7 @@ impl Way<'_> {
 
         // 11 and 12: there and back
         let limit = self.body_limit(operation.as_ref());
-        let (body, upload) = self.upload(read, limit);
+        let (body, upload) = self.upload(read, unread.take(), limit);
         let mut request = Request::new(body);
         *request.method_mut() = method.clone();
         *request.uri_mut() = clean.target.clone();
@@ -278,7 +296,12 @@ impl Way<'_> {
         let problem = match unread.code {
             Code::CredentialsMissing => {
                 let names = &self.rules.names;
-                Problem::because(Code::CredentialsMissing, format!("The headers are {} and {}.", names.id, names.secret))
+                if names.basic {
+                    Problem::because(Code::CredentialsMissing, format!("The headers are {} and {}.", names.id, names.secret))
+                } else {
+                    let detail = format!("Send the access-key id and secret in the headers {} and {}.", names.id, names.secret);
+                    Problem::instead(Code::CredentialsMissing, detail)
+                }
             }
             code => self.failed_sign_in(code),
         };
@@ -322,6 +345,20 @@ impl Way<'_> {
             }
         };
         Err(self.refused(head, known, problem))
+    }
+
+    /// Step 6 for what no catalog names: refused at once, whatever else may be wrong with it, unless the policy only observes.
+    #[cold]
+    fn unknown(&self, head: &Head<'_>, known: &Known<'_>, caller: &Caller) -> Option<Problem> {
+        // For the record alone.
+        let subject = subject::from_header(head.headers, &self.rules.names.subject).ok().flatten();
+        match self.rules.policy.decide(caller.account_id(), None, None, self.time) {
+            Verdict::Denied(denial) => {
+                let known = Known { caller: known.caller, subject: subject.as_ref(), share: denial.rule(), ..Known::default() };
+                Some(self.denied(head, &known, &denial))
+            }
+            Verdict::Allowed(_) | Verdict::Observed(..) => None,
+        }
     }
 
     /// Which names may stand in the query.
@@ -372,7 +409,8 @@ impl Way<'_> {
         operation.and_then(|operation| operation.endpoint.body).map_or(self.rules.body_limit, |size| size.0)
     }
 
-    async fn read_body(&self, body: Incoming) -> Result<Bytes, Problem> {
+    async fn read_body(&self, body: &mut Option<Incoming>) -> Result<Bytes, Problem> {
+        let Some(body) = body else { return Ok(Bytes::new()) };
         let limit = self.rules.subject_body_limit;
         let deadline = &self.exchange.deadline;
         let body_time = self.rules.timeouts.body.0;
@@ -479,6 +517,11 @@ pub(super) struct Head<'h> {
     pub(super) headers: &'h HeaderMap,
     pub(super) clean: &'h Clean<'h>,
     pub(super) trace: trace::Trace,
+}
+
+/// Whether no body follows, or no more of it.
+fn ended(unread: &Option<Incoming>) -> bool {
+    unread.as_ref().is_none_or(Incoming::is_end_stream)
 }
 
 /// The media type of the body, without its parameters.

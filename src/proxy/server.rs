@@ -31,10 +31,13 @@ use super::{
     deadline::Deadlines,
     limits::Limits,
     outbox::{self, Tcp},
+    pipeline,
+    problem::{Afterwards, Code, Problem},
     request_id::RequestIds,
     rules::Rules,
     stream::Stream,
     tls::ServerTls,
+    unparsed,
     upstream::{Service, Upstream},
 };
 use crate::{
@@ -53,8 +56,6 @@ const GOODBYE: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(20);
 /// How long that may take under load.
 const LONGEST_QUIET: Duration = Duration::from_secs(1);
-/// What a caller over the limit gets, before anything of its request is read.
-const FULL: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nCache-Control: no-store\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 190\r\n\r\n{\"type\":\"urn:vicar:problem:draining\",\"title\":\"Shutting down or overloaded\",\"status\":503,\"detail\":\"There are too many connections. Try again: another instance will answer.\",\"code\":\"draining\"}";
 
 /// What all serving threads share.
 #[derive(Debug)]
@@ -256,7 +257,7 @@ impl Worker {
                 self.turning_away.set(self.turning_away.get() + 1);
                 let worker = self.clone();
                 self.tasks.spawn_local(async move {
-                    let _ = tokio::time::timeout(GOODBYE, turn_away(stream)).await;
+                    let _ = tokio::time::timeout(GOODBYE, turn_away(stream, &worker.shared)).await;
                     worker.turning_away.set(worker.turning_away.get().saturating_sub(1));
                 });
             }
@@ -265,8 +266,10 @@ impl Worker {
     }
 }
 
-async fn turn_away(mut stream: Stream) -> io::Result<()> {
-    stream.write_all(FULL.as_bytes()).await?;
+async fn turn_away(mut stream: Stream, shared: &Shared) -> io::Result<()> {
+    let problem = Problem::because(Code::Draining, "There are too many connections.").retry_after(1);
+    let refusal = pipeline::refuse(shared, Problem { connection: Afterwards::Close, ..problem });
+    stream.write_all(&unparsed::written(refusal)).await?;
     stream.shutdown().await?;
     // What was sent is read, or the system would reset the connection and with it the answer.
     let mut sent = [0; 4096];
@@ -382,16 +385,4 @@ async fn accept(worker: Rc<Worker>, listener: Listener, manner: Manner, stop: Ca
 async fn rest_after(error: &io::Error) {
     tracing::warn!(%error, "a connection could not be accepted");
     tokio::time::sleep(Duration::from_millis(50)).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::FULL;
-
-    #[test]
-    fn the_answer_of_a_full_house_is_as_long_as_it_says() {
-        let (head, body) = FULL.split_once("\r\n\r\n").unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
-        assert_eq!(body.len(), length.parse::<usize>().unwrap());
-    }
 }

@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{Response, StatusCode};
 use tokio::io::AsyncWrite;
 
 use super::{
@@ -77,20 +77,25 @@ impl Unparsed {
             }
             _ => Problem::ambiguous("The request is not well-formed HTTP/1.1 (RFC 9112)."),
         };
-        let (head, body) = pipeline::refuse(&self.shared, problem).into_parts();
-        let document = match body {
-            Body::Full(document) => document.unwrap_or_default(),
-            Body::Empty | Body::Relayed(_) => Bytes::new(),
-        };
-        let mut out = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", head.status, document.len()).into_bytes();
-        for (name, value) in &head.headers {
-            out.extend_from_slice(name.as_str().as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value.as_bytes());
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(&document);
-        out
+        written(pipeline::refuse(&self.shared, problem))
     }
+}
+
+/// An answer of Vicar's own as it goes over HTTP/1.1, where no library writes it.
+pub(super) fn written(answer: Response<Body>) -> Vec<u8> {
+    let (head, body) = answer.into_parts();
+    let document = match body {
+        Body::Full(document) => document.unwrap_or_default(),
+        Body::Empty | Body::Relayed(_) => Bytes::new(),
+    };
+    let mut out = format!("HTTP/1.1 {}\r\ncontent-length: {}\r\n", head.status, document.len()).into_bytes();
+    for (name, value) in &head.headers {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&document);
+    out
 }

@@ -1,7 +1,7 @@
 //! What the upstream gets: the body of a request, as far as it is allowed to come.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     pin::Pin,
     rc::Rc,
     sync::Arc,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::{
@@ -33,7 +34,6 @@ pub enum UpstreamBody {
 /// The caller's body on its way to the upstream.
 #[derive(Debug)]
 pub struct Upload {
-    from: Incoming,
     rules: Arc<Rules>,
     state: Rc<UploadState>,
     /// For the caller to send more.
@@ -42,12 +42,18 @@ pub struct Upload {
     exchange: Rc<Deadline>,
     /// When all of the exchange has to be over, if it is bounded.
     end: Option<Instant>,
-    limit: u64,
 }
 
 /// What is known of an upload from outside.
 #[derive(Debug, Default)]
 pub struct UploadState {
+    /// Where it comes from, as long as somebody wants it. It outlives the request to the service: what that did not take is
+    /// still to be read.
+    from: RefCell<Option<Incoming>>,
+    /// How much of it may come, in bytes.
+    pub limit: u64,
+    /// Whether the rest is read when the answer is there first; over HTTP/2 each stream ends by itself.
+    lingers: bool,
     /// Bytes that went through.
     pub received: Cell<u64>,
     /// How it went.
@@ -86,7 +92,7 @@ impl HttpBody for UpstreamBody {
         match self {
             Self::Empty | Self::Full(None) => true,
             Self::Full(Some(bytes)) => bytes.is_empty(),
-            Self::Relayed(upload) => upload.from.is_end_stream(),
+            Self::Relayed(upload) => upload.state.from.borrow().as_ref().is_none_or(Incoming::is_end_stream),
         }
     }
 
@@ -94,7 +100,7 @@ impl HttpBody for UpstreamBody {
         match self {
             Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
             Self::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Relayed(upload) => upload.from.size_hint(),
+            Self::Relayed(upload) => upload.state.from.borrow().as_ref().map_or_else(SizeHint::default, Incoming::size_hint),
         }
     }
 }
@@ -102,17 +108,10 @@ impl HttpBody for UpstreamBody {
 // ===== impl Upload =====
 
 impl Upload {
-    /// Hands on `from`, at most `limit` bytes of it, as long as its pieces come in time.
-    pub fn new(
-        from: Incoming,
-        rules: Arc<Rules>,
-        state: Rc<UploadState>,
-        deadline: Deadline,
-        exchange: (Rc<Deadline>, Option<Instant>),
-        limit: u64,
-    ) -> Self {
+    /// Hands on what `state` says, as long as its pieces come in time.
+    pub fn new(rules: Arc<Rules>, state: Rc<UploadState>, deadline: Deadline, exchange: (Rc<Deadline>, Option<Instant>)) -> Self {
         let (exchange, end) = exchange;
-        Self { from, rules, state, deadline, exchange, end, limit }
+        Self { rules, state, deadline, exchange, end }
     }
 
     /// It is the service that is waited for now.
@@ -136,13 +135,17 @@ impl Upload {
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.from).poll_frame(cx) {
+        let (polled, ended) = match &mut *self.state.from.borrow_mut() {
+            Some(from) => (Pin::new(&mut *from).poll_frame(cx), from.is_end_stream()),
+            None => return Poll::Ready(Some(Err(BodyError::Unwanted))),
+        };
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 let frame = match frame.into_data() {
                     Ok(data) => {
                         let total = self.state.received.get().saturating_add(data.len() as u64);
                         self.state.received.set(total);
-                        if total > self.limit {
+                        if total > self.state.limit {
                             return Poll::Ready(Some(Err(self.broke(UploadEnd::TooLarge, BodyError::TooLarge))));
                         }
                         Frame::data(data)
@@ -164,7 +167,7 @@ impl Upload {
                     },
                 };
                 self.await_service();
-                if self.from.is_end_stream() || frame.is_trailers() {
+                if ended || frame.is_trailers() {
                     self.state.ended.set(UploadEnd::Whole);
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -191,5 +194,49 @@ impl Upload {
         self.deadline.disarm();
         self.state.ended.set(end);
         error
+    }
+}
+
+// ===== impl UploadState =====
+
+impl UploadState {
+    /// Of a body that comes `from` a caller, and of which `limit` bytes may; `lingers` where the connection goes on behind it.
+    pub fn coming(from: Incoming, limit: u64, lingers: bool) -> Self {
+        Self { from: RefCell::new(Some(from)), limit, lingers, ..Self::default() }
+    }
+
+    /// Of a body that was read to its end.
+    pub fn whole(length: u64) -> Self {
+        let state = Self::default();
+        state.received.set(length);
+        state.ended.set(UploadEnd::Whole);
+        state
+    }
+
+    /// The answer is there, and did not wait for all of the body: the rest of it is read and dropped.
+    pub(super) fn leave(&self) {
+        if matches!(self.ended.get(), UploadEnd::Open | UploadEnd::TooLarge)
+            && let Some(rest) = self.from.take()
+            && self.lingers
+        {
+            tokio::task::spawn_local(discard(rest));
+        }
+    }
+}
+
+/// How much of a body that nobody wants is read, in bytes.
+pub(super) const DISCARDED: u64 = 8 << 20;
+
+/// Reads what is still to come of a body that nobody wants. A caller who is still sending would else find its connection
+/// closed on it, and lose the answer with it (RFC 9112 section 9.6). How long that may take is bounded by the connection,
+/// which waits for its next head by now.
+pub(super) async fn discard(mut body: Incoming) {
+    let mut left = DISCARDED;
+    while let Some(Ok(frame)) = body.frame().await {
+        let came = frame.data_ref().map_or(0, |data| data.len() as u64);
+        left = left.saturating_sub(came);
+        if left == 0 {
+            return;
+        }
     }
 }

@@ -129,7 +129,7 @@ impl Default for Limits {
             requests_per_minute: None,
             requests_counted_by: Counting::Sidecar,
             concurrency: None,
-            failed_sign_ins_per_minute: 600,
+            failed_sign_ins_per_minute: 6000,
             body: Size(50 << 20),
             header_bytes: Size(96 << 10),
             headers: 100,

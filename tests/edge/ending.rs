@@ -32,6 +32,7 @@ fn a_caller_too_many_is_told_so_at_once() {
     let answer = sidecar.send(&call);
     answer.expect(503, "draining");
     assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(answer.json()["request_id"], answer.request_id());
     kept.pop();
     eventually("there is room again", || (sidecar.send(&call).status == 200).then_some(()));
 }

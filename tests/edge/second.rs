@@ -52,6 +52,9 @@ fn a_refusal_over_http_2_says_why() {
         many.headers_mut().append("x-many", number.into());
     }
     caller.send(many).expect(431, "head-too-large");
+    let mut long = http2::get(USERS, sidecar.app());
+    long.headers_mut().insert("x-long", "x".repeat(100 << 10).parse().unwrap());
+    caller.send(long).expect(431, "head-too-large");
     upstream.saw_nothing();
 }
 
