@@ -193,12 +193,21 @@ impl ClientTls {
 /// A service with a certificate of its owners' own making is a common beginning.
 fn with_advice(error: io::Error) -> io::Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(_)) => io::Error::new(
-            error.kind(),
-            format!("{error}: upstream.tls.ca names the CA to trust, upstream.tls.server_name the name on the certificate"),
-        ),
+        Some(rustls::Error::InvalidCertificate(wrong)) => {
+            let advice = if is_a_cas(wrong) {
+                "the service shows a CA's own certificate; it needs one of its own (openssl makes a self-signed one that is no CA's with -addext basicConstraints=critical,CA:FALSE)"
+            } else {
+                "upstream.tls.ca names the CA to trust, upstream.tls.server_name the name on the certificate"
+            };
+            io::Error::new(error.kind(), format!("{error}: {advice}"))
+        }
         _ => error,
     }
+}
+
+/// Whether a certificate was refused for being one that signs others. The library has no word of its own for that.
+fn is_a_cas(wrong: &rustls::CertificateError) -> bool {
+    format!("{wrong:?}").contains("CaUsedAsEndEntity")
 }
 
 // ===== impl Kept =====

@@ -53,6 +53,16 @@ impl Authority {
         Identity { certificate: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
     }
 
+    /// A certificate as the commonest of openssl's commands makes it: for a name, signed with its own key, and a CA's.
+    pub fn and_server(name: &str) -> (Self, Identity) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key).unwrap().pem();
+        let identity = Identity { certificate: pem.clone(), key: key.serialize_pem() };
+        (Self { issuer: Issuer::new(params, key), pem }, identity)
+    }
+
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();

@@ -51,6 +51,20 @@ fn a_service_with_a_certificate_that_does_not_hold_is_not_spoken_to() {
 }
 
 #[test]
+fn a_service_that_shows_a_cas_own_certificate_is_told_of_with_the_remedy() {
+    let upstream = Upstream::start();
+    let (ca, identity) = Authority::and_server("workflow.test");
+    let front = Front::tls(identity.server(None, &[]), upstream.address());
+    let tls = "{ca: ca.crt, server_name: workflow.test}";
+    let mut sidecar =
+        Sidecar::behind(&upstream).set("upstream", &format!("{{url: \"https://127.0.0.1:{}\", tls: {tls}}}", front.port())).prepare();
+    sidecar.write("ca.crt", &ca.pem);
+    sidecar.serve();
+    sidecar.send(&Call::get(USERS).with(sidecar.app())).expect(502, "upstream-unreachable");
+    assert!(sidecar.log().contains("CA:FALSE"), "{}", sidecar.log());
+}
+
+#[test]
 fn the_service_is_reached_by_a_unix_socket() {
     let upstream = Upstream::start();
     let mut sidecar = Sidecar::behind(&upstream).prepare();
