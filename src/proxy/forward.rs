@@ -153,10 +153,8 @@ impl Way<'_> {
     /// Closes the entry of a request that the upstream gave no answer to.
     fn no_answer(&self, error: &UpstreamError, upload: Option<&UploadState>, mut entry: Entry) -> Problem {
         let ended = upload.map(|upload| upload.ended.get());
-        if let Some(upload) = upload {
-            upload.leave();
-        }
-        let problem = match (ended, error) {
+        let afterwards = upload.map_or(Afterwards::KeepOpen, UploadState::leave);
+        let mut problem: Problem = match (ended, error) {
             (Some(UploadEnd::TooLarge), _) => {
                 // The service has done nothing wrong.
                 let problem = Problem { connection: Afterwards::Close, ..too_large(upload.map_or(0, |upload| upload.limit)) };
@@ -184,6 +182,7 @@ impl Way<'_> {
         }
         entry.status(problem.code.status().as_u16());
         entry.fail();
+        problem.connection = afterwards;
         problem
     }
 }

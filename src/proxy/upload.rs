@@ -17,6 +17,7 @@ use super::{
     body::BodyError,
     deadline::Deadline,
     names::{Fate, may_trail},
+    problem::Afterwards,
     rules::Rules,
 };
 
@@ -213,14 +214,20 @@ impl UploadState {
         state
     }
 
-    /// The answer is there, and did not wait for all of the body: the rest of it is read and dropped.
-    pub(super) fn leave(&self) {
+    /// The answer is there, and did not wait for all of the body: the rest of it is read and dropped. Gives what becomes of
+    /// the connection.
+    pub(super) fn leave(&self) -> Afterwards {
+        let mut afterwards = Afterwards::KeepOpen;
         if matches!(self.ended.get(), UploadEnd::Open | UploadEnd::TooLarge)
             && let Some(rest) = self.from.take()
             && self.lingers
         {
+            if rest.size_hint().lower() > DISCARDED {
+                afterwards = Afterwards::Close;
+            }
             tokio::task::spawn_local(discard(rest));
         }
+        afterwards
     }
 }
 
