@@ -112,11 +112,18 @@ pub(super) async fn simulate(desk: &Desk, who: &Who, text: String, since: Option
 }
 
 /// What somebody should look at in the policy in force.
-pub(super) async fn warnings(desk: &Desk) -> Vec<Complaint> {
+///
+/// # Errors
+/// When looking was broken off.
+pub(super) async fn warnings(desk: &Desk) -> Result<Vec<Complaint>, Refusal> {
     let known = desk.shared.backend.accounts().await.ok();
     let known: Option<Vec<AccountId>> = known.map(|accounts| accounts.into_iter().map(|account| account.id).collect());
     let (rules, in_force) = (desk.shared.rules.load_full(), desk.status.in_force());
-    let mut complaints = in_force.warnings.clone();
-    policy::lint(&rules.policy, &rules.catalog, &in_force.policy, known.as_deref(), Timestamp::now(), &mut complaints);
-    complaints.iter().cloned().collect()
+    // A large policy takes a while to look through.
+    aside(desk, async move {
+        let mut complaints = in_force.warnings.clone();
+        policy::lint(&rules.policy, &rules.catalog, &in_force.policy, known.as_deref(), Timestamp::now(), &mut complaints);
+        Ok(complaints.iter().cloned().collect())
+    })
+    .await
 }

@@ -397,10 +397,10 @@ impl<'d> Tokenizer<'d, '_> {
         match pattern {
             UserPattern::Group(name) => {
                 let mut added = 0;
-                self.groups.flatten(name, |user| {
+                for user in self.groups.users_within(name) {
                     added += 1;
                     self.who.add(user, token);
-                });
+                }
                 added
             }
             UserPattern::Everybody | UserPattern::Exact(_) | UserPattern::Domain(_) | UserPattern::Mail(_) | UserPattern::Opaque(_) => {

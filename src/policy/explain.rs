@@ -1,6 +1,6 @@
 //! The way to a decision, in words.
 
-use std::fmt::Write as _;
+use std::{cell::OnceCell, fmt::Write as _};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -71,7 +71,7 @@ pub fn explain(policy: &Policy, catalog: &Catalog, asked: &Asked<'_>, now: Times
         Verdict::Allowed(_) => Expect::Allow,
         Verdict::Observed(..) | Verdict::Denied(_) => Expect::Deny,
     };
-    let mut teller = Teller { policy, catalog, asked, now, steps: Vec::new() };
+    let mut teller = Teller { policy, catalog, asked, now, groups: OnceCell::new(), steps: Vec::new() };
     match &classified {
         Ok(operation) => teller.known(operation),
         Err(error) => teller.unknown(*error),
@@ -126,6 +126,8 @@ struct Teller<'a> {
     catalog: &'a Catalog,
     asked: &'a Asked<'a>,
     now: Timestamp,
+    /// Read where a share names users: there may be many.
+    groups: OnceCell<Groups<'a>>,
     steps: Vec<String>,
 }
 
@@ -237,8 +239,7 @@ impl Teller<'_> {
     fn protected(&mut self) {
         let Some(subject) = self.asked.subject.filter(|subject| self.policy.who.is_protected(subject)) else { return };
         let document = self.policy.document();
-        let groups = groups(self.policy);
-        let found = document.never_impersonate.iter().find(|written| self.pattern_holds(&groups, written, subject));
+        let found = document.never_impersonate.iter().find(|written| self.pattern_holds(written, subject));
         let by = found.map(|written| format!(" (`{}`)", written.value)).unwrap_or_default();
         self.steps.push(format!("never_impersonate protects {subject}{by}: nobody acts on behalf of that user, whatever is shared."));
     }
@@ -294,17 +295,13 @@ impl Teller<'_> {
     }
 
     fn holds<'b>(&self, behalf: &'b ImpersonateEntry, subject: &Subject) -> Option<&'b str> {
-        let groups = groups(self.policy);
-        behalf.users.iter().find(|written| self.pattern_holds(&groups, written, subject)).map(|written| written.as_str())
+        behalf.users.iter().find(|written| self.pattern_holds(written, subject)).map(|written| written.as_str())
     }
 
-    fn pattern_holds(&self, groups: &Groups<'_>, written: &At<String>, subject: &Subject) -> bool {
+    fn pattern_holds(&self, written: &At<String>, subject: &Subject) -> bool {
+        let groups = self.groups.get_or_init(|| groups(self.policy));
         match UserPattern::parse(written) {
-            Ok(UserPattern::Group(name)) => {
-                let mut holds = false;
-                groups.flatten(name, |user| holds |= user.matches(subject.as_str()));
-                holds
-            }
+            Ok(UserPattern::Group(name)) => groups.users_within(name).any(|user| user.matches(subject.as_str())),
             Ok(pattern) => pattern.matches(subject.as_str()),
             Err(_) => false,
         }

@@ -75,27 +75,27 @@ impl<'d> Groups<'d> {
     }
 
     /// The users of a group and of all groups within it.
-    pub(super) fn flatten(&self, name: &str, mut each: impl FnMut(&UserPattern<'d>)) {
-        let mut seen = HashSet::new();
-        let mut ahead: Vec<usize> = self.numbers.get(name).copied().into_iter().collect();
-        while let Some(number) = ahead.pop() {
-            let Some(group) = self.list.get(number).filter(|_| seen.insert(number)) else { continue };
-            group.users.iter().for_each(&mut each);
-            ahead.extend(group.within.iter().map(|(inner, _)| *inner));
-        }
+    pub(super) fn users_within(&self, name: &str) -> impl Iterator<Item = &UserPattern<'d>> {
+        self.within(name).flat_map(|group| &group.users)
     }
 
     /// The names of a group and of all groups within it.
     pub(super) fn names_within(&self, name: &str) -> Vec<&'d str> {
+        self.within(name).map(|group| group.name).collect()
+    }
+
+    fn within(&self, name: &str) -> impl Iterator<Item = &Group<'d>> {
         let mut seen = HashSet::new();
         let mut ahead: Vec<usize> = self.numbers.get(name).copied().into_iter().collect();
-        let mut names = Vec::new();
-        while let Some(number) = ahead.pop() {
-            let Some(group) = self.list.get(number).filter(|_| seen.insert(number)) else { continue };
-            names.push(group.name);
-            ahead.extend(group.within.iter().map(|(inner, _)| *inner));
-        }
-        names
+        std::iter::from_fn(move || {
+            while let Some(number) = ahead.pop() {
+                if let Some(group) = self.list.get(number).filter(|_| seen.insert(number)) {
+                    ahead.extend(group.within.iter().map(|(inner, _)| *inner));
+                    return Some(group);
+                }
+            }
+            None
+        })
     }
 
     /// Walks without recursion: a file may nest groups deeper than a stack is.

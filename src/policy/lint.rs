@@ -27,7 +27,11 @@ const COMPARED: usize = 200;
 /// directory where they are at hand.
 pub fn lint(policy: &Policy, catalog: &Catalog, source: &Source, known: Option<&[AccountId]>, now: Timestamp, complaints: &mut Complaints) {
     let groups = groups(policy);
-    let mut linter = Linter { policy, catalog, source, groups, reach: Reach::new(catalog), now, complaints };
+    let never = Never::read(&policy.document.never_impersonate, &groups);
+    let entries = policy.document.groups.iter();
+    let sweeping = entries.filter(|(_, users)| users.iter().any(|user| is_sweeping(user))).map(|(name, _)| name.as_str()).collect();
+    let looked_at = HashMap::new();
+    let mut linter = Linter { policy, catalog, source, groups, never, sweeping, looked_at, reach: Reach::new(catalog), now, complaints };
     linter.observing();
     linter.unused_groups();
     linter.tests(known.unwrap_or_default());
@@ -44,9 +48,27 @@ struct Linter<'l> {
     catalog: &'l Catalog,
     source: &'l Source,
     groups: Groups<'l>,
+    never: Never<'l>,
+    /// Groups that have somebody like `*@*` among their own users.
+    sweeping: HashSet<&'l str>,
+    looked_at: HashMap<&'l str, Group>,
     reach: Reach<'l>,
     now: Timestamp,
     complaints: &'l mut Complaints,
+}
+
+/// What holds for all users of a group, those of the groups within it included.
+#[derive(Debug, Clone, Copy)]
+struct Group {
+    everybody: bool,
+    protected: bool,
+}
+
+/// Those of `never_impersonate`, groups taken apart. A large policy has a hundred thousand users to compare them with.
+#[derive(Debug, Default)]
+struct Never<'l> {
+    exact: HashSet<Box<str>>,
+    wider: HashSet<UserPattern<'l>>,
 }
 
 /// A share or denial as it was written, with its words read.
@@ -55,7 +77,36 @@ struct Written<'l> {
     actions: Vec<(&'l At<String>, u32)>,
     until: Until,
     share: Option<&'l ShareEntry>,
+    users: HashSet<&'l str>,
     name: String,
+}
+
+impl<'l> Never<'l> {
+    fn read(written: &'l [At<String>], groups: &Groups<'l>) -> Self {
+        let mut never = Self::default();
+        for pattern in written.iter().filter_map(|written| UserPattern::parse(written).ok()) {
+            match pattern {
+                UserPattern::Group(name) => groups.users_within(name).for_each(|user| never.add(user.clone())),
+                pattern => never.add(pattern),
+            }
+        }
+        never
+    }
+
+    fn add(&mut self, pattern: UserPattern<'l>) {
+        if let UserPattern::Exact(user) = pattern {
+            self.exact.insert(user);
+        } else {
+            self.wider.insert(pattern);
+        }
+    }
+
+    fn covers(&self, user: &UserPattern<'_>) -> bool {
+        // A domain covers itself, as every pattern does.
+        matches!(user, UserPattern::Exact(user) if self.exact.contains(user))
+            || self.wider.contains(user)
+            || self.wider.iter().any(|never| never.covers(user))
+    }
 }
 
 impl<'l> Linter<'l> {
@@ -178,6 +229,12 @@ impl<'l> Linter<'l> {
             actions: actions.iter().filter_map(action).collect(),
             until: until.and_then(|written| end_of(written)).map_or(Until::NEVER, until_of),
             share,
+            users: share
+                .and_then(|share| share.impersonate.as_ref())
+                .into_iter()
+                .flat_map(|behalf| behalf.users.iter())
+                .map(|user| user.as_str())
+                .collect(),
             name,
         }
     }
@@ -221,7 +278,7 @@ impl<'l> Linter<'l> {
         let mut protected = 0;
         for written in behalf.users.iter() {
             let Ok(pattern) = UserPattern::parse(written) else { continue };
-            if self.is_everybody(&pattern) || is_sweeping(written) {
+            if self.is_everybody(written, &pattern) {
                 self.complaints
                     .warning(self.source, written.span, "this account may act on behalf of everybody")
                     .help("name those who agreed to it, such as \"*@finance.acme.example\" or a group");
@@ -237,44 +294,38 @@ impl<'l> Linter<'l> {
         }
     }
 
-    /// Whether all users of a pattern are protected, as far as patterns show it.
     /// Whether a pattern, or the groups it names, holds for everybody.
-    fn is_everybody(&self, pattern: &UserPattern<'_>) -> bool {
+    fn is_everybody(&mut self, written: &'l At<String>, pattern: &UserPattern<'l>) -> bool {
         match pattern {
-            UserPattern::Everybody => true,
-            UserPattern::Group(name) => {
-                let mut all = false;
-                self.groups.flatten(name, |user| all |= matches!(user, UserPattern::Everybody));
-                let groups = &self.policy.document.groups;
-                let written = |group: &str| groups.iter().find(|(name, _)| name.as_str() == group).map(|(_, users)| users);
-                all || self.groups.names_within(name).into_iter().filter_map(written).flatten().any(|user| is_sweeping(user))
+            UserPattern::Group(name) => self.group(name).everybody,
+            UserPattern::Everybody | UserPattern::Exact(_) | UserPattern::Domain(_) | UserPattern::Mail(_) | UserPattern::Opaque(_) => {
+                is_sweeping(written)
             }
-            _ => false,
         }
     }
 
-    fn is_protected(&self, pattern: &UserPattern<'_>) -> bool {
-        let mut any = false;
-        let mut all = true;
-        let mut each = |user: &UserPattern<'_>| {
-            any = true;
-            all &= self.policy.document.never_impersonate.iter().any(|written| match UserPattern::parse(written) {
-                Ok(UserPattern::Group(name)) => {
-                    let mut within = false;
-                    self.groups.flatten(name, |never| within |= never.covers(user));
-                    within
-                }
-                Ok(never) => never.covers(user),
-                Err(_) => false,
-            });
-        };
+    /// Whether all users of a pattern are protected, as far as patterns show it.
+    fn is_protected(&mut self, pattern: &UserPattern<'l>) -> bool {
         match pattern {
-            UserPattern::Group(name) => self.groups.flatten(name, each),
+            UserPattern::Group(name) => self.group(name).protected,
             UserPattern::Everybody | UserPattern::Exact(_) | UserPattern::Domain(_) | UserPattern::Mail(_) | UserPattern::Opaque(_) => {
-                each(pattern);
+                self.never.covers(pattern)
             }
         }
-        any && all
+    }
+
+    /// What holds for a group, looked at once however many shares name it.
+    fn group(&mut self, name: &'l str) -> Group {
+        if let Some(known) = self.looked_at.get(name) {
+            return *known;
+        }
+        let users = || self.groups.users_within(name);
+        let group = Group {
+            everybody: self.groups.names_within(name).iter().any(|inner| self.sweeping.contains(inner)),
+            protected: users().next().is_some() && users().all(|user| self.never.covers(user)),
+        };
+        self.looked_at.insert(name, group);
+        group
     }
 
     /// Shares that another covers wholly. Compared are those that name the same, and those with stars.
@@ -294,13 +345,13 @@ impl<'l> Linter<'l> {
             let Some((word, pattern)) = share.resources.first() else { continue };
             let same = by_word.get(word.as_str()).into_iter().flatten();
             let wider = [pattern.kind, ANY].into_iter().filter_map(|kind| wide.get(&kind)).flatten();
-            let covering = same.chain(wider).copied().filter(|other| *other != at).filter(|other| {
+            let mut others: Vec<usize> = same.chain(wider).copied().filter(|other| *other != at).collect();
+            others.sort_unstable();
+            let covering = others.into_iter().filter_map(|other| shares.get(other).map(|share| (other, share))).find(|(other, wide)| {
                 // Of two that cover each other the later one is too many.
-                shares
-                    .get(*other)
-                    .is_some_and(|other_share| covers_share(other_share, share) && (*other < at || !covers_share(share, other_share)))
+                covers_share(wide, share) && (*other < at || !covers_share(share, wide))
             });
-            if let Some(other) = covering.min().and_then(|other| shares.get(other)) {
+            if let Some((_, other)) = covering {
                 self.complaints
                     .warning(self.source, word.span, format!("{} allows nothing that {} does not allow", share.name, other.name))
                     .help("leave it out");
@@ -323,10 +374,11 @@ fn covers_share(wide: &Written<'_>, narrow: &Written<'_>) -> bool {
             (Some(None), Some(None)) => true,
             (Some(None), Some(Some(_))) => false,
             (Some(Some(wide)), Some(None)) => !wide.required,
-            (Some(Some(wide)), Some(Some(narrow))) => {
-                let users = |user: &At<String>| wide.users.iter().any(|own| own.value == user.value || own.as_str() == "*");
-                let sources = narrow.from.as_ref().is_none_or(|from| wide.from.as_ref().is_some_and(|own| own.json == from.json));
-                (narrow.required || !wide.required) && sources && narrow.users.iter().all(users)
+            (Some(Some(wide_behalf)), Some(Some(narrow_behalf))) => {
+                let sources =
+                    narrow_behalf.from.as_ref().is_none_or(|from| wide_behalf.from.as_ref().is_some_and(|own| own.json == from.json));
+                let users = wide.users.contains("*") || narrow.users.is_subset(&wide.users);
+                (narrow_behalf.required || !wide_behalf.required) && sources && users
             }
             (None, _) | (_, None) => false,
         }

@@ -76,7 +76,7 @@ pub(super) async fn policy(State(desk): State<Desk>, who: Who) -> Result<Respons
         "since": written(in_force.since),
         "file": in_force.policy.name,
         "source": in_force.policy.text,
-        "diagnostics": trials::warnings(&desk).await,
+        "diagnostics": trials::warnings(&desk).await?,
         "refused_edit": pending,
     }))
     .into_response())

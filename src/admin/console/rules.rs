@@ -1,5 +1,7 @@
 //! *Explain*: the way to a decision. *Policy*: its source with what is wrong with it, and what an edit would change.
 
+use std::collections::HashMap;
+
 use axum::{
     extract::State,
     response::{IntoResponse as _, Response},
@@ -132,7 +134,7 @@ pub(super) async fn try_policy(State(desk): State<Desk>, Signed(seat, form): Sig
 
 async fn shown(desk: &Desk, seat: &Seat, text: &str, since: &str, trial: Option<&Trial>, problem: Option<&str>) -> Result<Markup, Trouble> {
     let (in_force, reloads) = (desk.status.in_force(), desk.status.reloads());
-    let warnings = trials::warnings(desk).await;
+    let warnings = trials::warnings(desk).await?;
     let now = Timestamp::now();
     let simulates = may(&seat.who.admin, Right::Simulate, Scope::Whole);
     let rules = desk.shared.rules.load_full();
@@ -224,8 +226,11 @@ fn complaints<'c>(list: impl Iterator<Item = &'c Complaint>) -> Markup {
 }
 
 fn source(text: &str, complaints: &[Complaint]) -> Markup {
-    let mark = |number: usize| complaints.iter().filter(|complaint| complaint.line == number).map(|complaint| complaint.severity).min();
+    let mut marks: HashMap<usize, Severity> = HashMap::new();
+    for Complaint { line, severity, .. } in complaints {
+        marks.entry(*line).and_modify(|mark| *mark = (*mark).min(*severity)).or_insert(*severity);
+    }
     html! { pre.source tabindex="0" aria-label="The policy in force" { @for (place, line) in text.lines().enumerate() {
-        span class=[mark(place + 1).map(|severity| match severity { Severity::Error => "bad", Severity::Warning => "warn" })] { (line) }
+        span class=[marks.get(&(place + 1)).map(|severity| match severity { Severity::Error => "bad", Severity::Warning => "warn" })] { (line) }
     } } }
 }

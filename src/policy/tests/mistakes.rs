@@ -176,6 +176,29 @@ tests:
     insta::assert_snapshot!("warnings", complaints);
 }
 
+/// Each share names a group of thousands, and nobody of `never_impersonate` is in it: to compare all with all would take
+/// longer than anybody waits.
+#[test]
+fn a_policy_of_many_shares_large_groups_and_many_protected_users_is_looked_through() {
+    let (groups, members) = (40, 2_500);
+    let users = |group: usize| (0..members).map(|at| format!("u{at}@g{group}.example")).collect::<Vec<_>>().join(", ");
+    let mut text = "version: 1\ngroups:\n  board: [ceo@acme.example, \"@cfos\"]\n  cfos: [cfo@acme.example]\n".to_owned();
+    for group in 0..groups {
+        text.push_str(&format!("  g{group}: [{}]\n", users(group)));
+    }
+    let never = (0..2_000).map(|at| format!("c{at}@acme.example")).collect::<Vec<_>>().join(", ");
+    text.push_str(&format!("never_impersonate: [\"@board\", {never}]\nservice_accounts:\n  bot:\n    shares:\n"));
+    for share in 0..2_000 {
+        let group = if share == 1_999 { "board".to_owned() } else { format!("g{}", share % groups) };
+        text.push_str(&format!("      - {{resource: \"process:P{share}\", actions: [create], impersonate: {{users: [\"@{group}\"]}}}}\n"));
+    }
+    let asked = policy(&text);
+    let mut complaints = Complaints::default();
+    lint(&asked.policy, &asked.catalog, &Source::new("policy.yaml", text.as_str()), None, now(), &mut complaints);
+    let told: Vec<&str> = complaints.iter().map(|complaint| complaint.message.as_str()).collect();
+    assert_eq!(told, ["`never_impersonate` protects all of `@board`"]);
+}
+
 #[test]
 fn whoever_may_act_for_everybody_is_told_of_however_it_is_written() {
     let groups = "groups:\n  all: [\"*\"]\n  any: [\"*@*\"]\n  outer: [\"@any\"]\n  finance:";
