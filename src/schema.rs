@@ -3,10 +3,9 @@
 //! They are made from the same types that are read, so they cannot disagree. `cli` prints them; the copies in
 //! `config/schema/` are what the shipped files point their editors at, and a test keeps them fresh.
 
-use schemars::{Schema, generate::SchemaSettings};
 use serde_json::{Map, Value};
 
-use crate::{catalog::CatalogDocument, policy::PolicyDocument, settings::Settings};
+use crate::{catalog::CatalogDocument, policy::PolicyDocument, settings::Settings, source};
 
 /// A document that people edit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +36,11 @@ impl Document {
 /// The JSON Schema (2020-12) of a document.
 #[must_use]
 pub fn schema(of: Document) -> Value {
-    let generator = SchemaSettings::draft2020_12().into_generator();
-    let schema = match of {
-        Document::Settings => generator.into_root_schema_for::<Settings>(),
-        Document::Policy => generator.into_root_schema_for::<PolicyDocument>(),
-        Document::Catalog => generator.into_root_schema_for::<CatalogDocument>(),
+    let mut schema = match of {
+        Document::Settings => source::schema::<Settings>(),
+        Document::Policy => source::schema::<PolicyDocument>(),
+        Document::Catalog => source::schema::<CatalogDocument>(),
     };
-    let mut schema = Schema::to_value(schema);
     tidy(&mut schema);
     schema
 }

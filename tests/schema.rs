@@ -150,11 +150,21 @@ fn a_mistake_is_seen_by_the_editor_too() {
         (Document::Settings, format!("{settings}guard: {{pass: [cookies]}}\n")),
         (Document::Policy, "version: 1\nservice_acounts: {}\n".to_owned()),
         (Document::Policy, "version: 1\nenforcement: off\n".to_owned()),
+        (Document::Settings, format!("{settings}limits: {{key_lifetime: }}\n")),
+        (Document::Settings, format!("{settings}admin: {{tls: }}\n")),
+        (Document::Policy, "version: 1\nservice_accounts: {bot: {deny: [{resource: user, actions: list, until: }]}}\n".to_owned()),
+        (Document::Policy, "version: 1\nservice_accounts: {bot: {shares: [{resource: user, actions: list, impersonate: }]}}\n".to_owned()),
+        (Document::Catalog, "version: 1\nendpoints: [{request: GET /, resource: user, action: list, query: }]\n".to_owned()),
         (Document::Catalog, "version: 1\nendpoints: [{request: GET /, resource: user}]\n".to_owned()),
         (Document::Catalog, "version: 1\nkinds: {user: {titel: Users}}\n".to_owned()),
     ] {
         assert_ne!(refusals(of, &wrong), Vec::<String>::new(), "{wrong}");
     }
+}
+
+#[test]
+fn an_account_with_nothing_behind_it_is_one_without_shares() {
+    assert_eq!(refusals(Document::Policy, "version: 1\nservice_accounts: {bot: }\n"), Vec::<String>::new());
 }
 
 #[test]

@@ -73,6 +73,27 @@ fn a_log_level_that_is_none_is_no_target_either() {
     }
 }
 
+/// Blank is not the same as left out: who has taken out the lines below `client_ca:` does not mean to take every caller.
+#[test]
+fn a_blank_field_is_told() {
+    for (blank, name) in [
+        ("limits: {requests_per_minute: }", "requests_per_minute"),
+        ("limits: {key_lifetime: ~, timeouts: {head: 5s}}", "key_lifetime"),
+        ("limits: {timeouts: {total: null}}", "total"),
+        ("audit: {stream: }", "stream"),
+        ("audit: {checkpoint: }", "checkpoint"),
+        ("admin: {tls: }", "tls"),
+        ("admin: {tls: {certificate: a.crt, key: a.key, client_ca: }}", "client_ca"),
+        ("impersonation: {assertion: }", "assertion"),
+        ("directory: {tls: {ca: }}", "ca"),
+        ("sidecar:", "sidecar"),
+    ] {
+        let said = least_and(&format!("{blank}\n")).complaints(&Overrides::default());
+        assert!(said.starts_with("vicar.yaml:6:"), "{said}");
+        assert!(said.contains("nothing stands where") && said.contains(&format!("leave `{name}` out")), "{said}");
+    }
+}
+
 // ===== what holds =====
 
 #[test]

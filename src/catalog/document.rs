@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::{
     settings::Size,
-    source::{At, Entries},
+    source::{At, Entries, filled},
 };
 
 /// A Vicar catalog: which endpoints the service has, and what each does to which resource.
@@ -29,7 +29,7 @@ pub struct CatalogDocument {
 #[serde(deny_unknown_fields)]
 pub struct KindEntry {
     /// What people call it; the name itself unless set.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub title: Option<At<String>>,
 }
 
@@ -45,15 +45,15 @@ pub struct EndpointEntry {
     /// What it does to it: `list`, `read`, `create`, `update`, `submit`, `approve`, `reject`, `delete`, `admin`, or a word of your own.
     pub action: At<String>,
     /// The query parameters it takes; any but `guard.reserved_query` unless set.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub query: Option<Vec<At<String>>>,
     /// The media types of the bodies it takes; `guard.content_types` unless set.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub content_types: Option<Vec<At<String>>>,
     /// The largest body it takes; `limits.body` unless set.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub body: Option<Size>,
     /// What it is for, in a few words.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub summary: Option<String>,
 }

@@ -24,6 +24,18 @@ fn reading(catalog: &Catalog, method: &str, path: &str) -> String {
     }
 }
 
+/// Blank is not the same as left out, which takes any query but a few names.
+#[test]
+fn a_blank_query_is_told() {
+    for field in ["query", "content_types", "body"] {
+        let text = format!("version: 1\nkinds: {{user: }}\nendpoints:\n  - {{request: GET /, resource: user, action: list, {field}: }}\n");
+        let mut complaints = Complaints::default();
+        assert!(load(&[Source::new("catalog.yaml", text)], &mut complaints).is_none(), "{field}");
+        let said = complaints.to_string();
+        assert!(said.starts_with("catalog.yaml:4:") && said.contains(&format!("leave `{field}` out")), "{said}");
+    }
+}
+
 #[test]
 fn a_request_is_read_as_the_action_and_the_resource_of_its_endpoint() {
     let catalog = small();

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::source::{At, Entries, OneOrMany};
+use crate::source::{At, Entries, OneOrMany, filled};
 
 /// A Vicar policy: what each service account may do, to what, and on behalf of whom. What is not shared is refused.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -16,7 +16,7 @@ pub struct PolicyDocument {
     #[schemars(extend("const" = 1))]
     pub version: At<u32>,
     /// `observe` records what would have been refused, and refuses nothing; `enforce` unless set.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub enforcement: Option<At<Enforcement>>,
     /// Users by group name: mail addresses, user ids, patterns with `*`, or other groups as `@name`.
     #[serde(default)]
@@ -38,7 +38,7 @@ pub struct PolicyDocument {
 #[schemars(title = "Vicar policy tests")]
 pub struct TestsDocument {
     /// Version of this format: 1.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub version: Option<At<u32>>,
     /// What you expect of the policy.
     pub tests: Vec<TestEntry>,
@@ -60,7 +60,7 @@ pub enum Enforcement {
 #[serde(deny_unknown_fields)]
 pub struct AccountEntry {
     /// Takes the place of the policy's own `enforcement` for this account.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub enforcement: Option<At<Enforcement>>,
     /// What it may do. One share that covers a request is enough; their order never matters.
     #[serde(default)]
@@ -80,13 +80,13 @@ pub struct ShareEntry {
     /// The actions, as the catalog names them; `"*"` for all.
     pub actions: OneOrMany,
     /// Acting on behalf of users.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub impersonate: Option<ImpersonateEntry>,
     /// The last day (UTC) on which it counts, such as 2026-12-31, or an exact time, such as 2026-12-31T17:00:00Z.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub until: Option<At<String>>,
     /// Who granted it, and why.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub note: Option<String>,
 }
 
@@ -99,10 +99,10 @@ pub struct DenyEntry {
     /// As in a share.
     pub actions: OneOrMany,
     /// As in a share.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub until: Option<At<String>>,
     /// Who asked for it, and why.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub note: Option<String>,
 }
 
@@ -117,7 +117,7 @@ pub struct ImpersonateEntry {
     #[serde(default)]
     pub required: bool,
     /// Where the user is named, where no header does it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub from: Option<FromEntry>,
 }
 
@@ -134,23 +134,23 @@ pub struct FromEntry {
 #[serde(deny_unknown_fields)]
 pub struct TestEntry {
     /// What it shows, in a few words.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub name: Option<String>,
     /// The service account that asks.
     #[serde(rename = "as")]
     pub account: At<String>,
     /// The user it acts for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub on_behalf_of: Option<At<String>>,
     /// METHOD and path: `GET /dataset/2/Ac1/Vendors/list`.
     pub request: At<String>,
     /// When it asks, for shares with an end; the time of the test unless set.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub at: Option<At<String>>,
     /// Whether it may.
     pub expect: Expect,
     /// The reason code of the refusal.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub because: Option<At<String>>,
 }
 

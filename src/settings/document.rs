@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Size, Span, Text, defaults};
-use crate::source::At;
+use crate::source::{At, filled};
 
 /// Settings of a Vicar sidecar.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -57,10 +57,10 @@ pub struct Settings {
     #[serde(default)]
     pub log: Log,
     /// This sidecar's name in the audit log; the host's name unless set.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub sidecar: Option<String>,
     /// Threads that serve requests; one for each core unless set.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     #[schemars(range(min = 1, max = 1024))]
     pub workers: Option<usize>,
 }
@@ -80,10 +80,10 @@ pub struct Listen {
     /// `IP:PORT`, `[IPv6]:PORT`, or `unix:/path`.
     pub address: Text,
     /// Serve TLS with this certificate.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub tls: Option<Tls>,
     /// Permissions of a Unix socket, in octal; 0660 unless set.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub mode: Option<At<String>>,
     /// Expect a PROXY protocol header (v1 or v2) from peers in `trusted_proxies`.
     #[serde(default)]
@@ -99,7 +99,7 @@ pub struct Tls {
     /// PEM file with the private key.
     pub key: PathBuf,
     /// PEM file with the CAs that client certificates must chain to; clients must then show one, and a key can be bound to it (`vicar key create --client-cert`).
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub client_ca: Option<PathBuf>,
 }
 
@@ -119,7 +119,7 @@ pub struct Upstream {
     #[serde(default)]
     pub preserve_host: bool,
     /// Send this `Host`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub host: Option<At<String>>,
     /// Speak HTTP/2 to the upstream (prior knowledge, or ALPN under TLS).
     #[serde(default)]
@@ -128,7 +128,7 @@ pub struct Upstream {
     #[serde(default)]
     pub tls: UpstreamTls,
     /// How dead addresses are found.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub health: Option<Health>,
 }
 
@@ -137,16 +137,16 @@ pub struct Upstream {
 #[serde(deny_unknown_fields)]
 pub struct UpstreamTls {
     /// PEM file with the CAs to trust instead of the system's.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub ca: Option<PathBuf>,
     /// PEM file with a client certificate.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub certificate: Option<PathBuf>,
     /// PEM file with the client certificate's key.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub key: Option<PathBuf>,
     /// The name to ask for and to check, where it is not the URL's.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub server_name: Option<String>,
 }
 
@@ -166,8 +166,10 @@ pub struct Health {
 #[serde(deny_unknown_fields, default)]
 pub struct DirectoryBackend {
     /// The keys file of the embedded backend.
+    #[serde(deserialize_with = "filled")]
     pub file: Option<At<PathBuf>>,
     /// `redis://`, `rediss://`, `redis+sentinel://host,host/SERVICE/DB` or `redis+cluster://host,host`.
+    #[serde(deserialize_with = "filled")]
     pub redis: Option<Text>,
     /// What every name in Redis begins with.
     pub prefix: String,
@@ -209,6 +211,7 @@ pub struct Impersonation {
     /// How much of a body is read to find the user in it.
     pub body_limit: Size,
     /// A signed statement of who is acting, for upstreams that verify it.
+    #[serde(deserialize_with = "filled")]
     pub assertion: Option<Assertion>,
 }
 
@@ -222,7 +225,7 @@ pub struct Assertion {
     /// PEM file with an Ed25519 private key (PKCS#8).
     pub key: At<PathBuf>,
     /// A key that signed before and is still published while its tokens live.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "filled")]
     pub previous: Option<At<PathBuf>>,
     /// The `aud` claim: the upstream's name.
     pub audience: String,
@@ -267,12 +270,15 @@ pub struct Audit {
     /// The journal on this machine's disk.
     pub journal: Journal,
     /// The Redis stream that all sidecars ship to.
+    #[serde(deserialize_with = "filled")]
     pub stream: Option<Stream>,
     /// Query names whose values are recorded too.
     pub query_values: Vec<String>,
     /// Refusals without a valid key that one client address may cause in a minute before they are folded into counted records.
+    #[serde(deserialize_with = "filled")]
     pub refusals_per_minute: Option<u32>,
     /// Signed checkpoints of the chain.
+    #[serde(deserialize_with = "filled")]
     pub checkpoint: Option<Checkpoint>,
 }
 
@@ -346,6 +352,7 @@ pub struct Admin {
     /// `IP:PORT` or `unix:/path`; loopback unless set.
     pub address: Text,
     /// Serve TLS with this certificate.
+    #[serde(deserialize_with = "filled")]
     pub tls: Option<Tls>,
 }
 
@@ -358,10 +365,12 @@ pub struct Limits {
     /// Access keys in one account.
     pub keys_per_account: u32,
     /// Requests a minute, for each account and for each key.
+    #[serde(deserialize_with = "filled")]
     pub requests_per_minute: Option<u32>,
     /// Whether each sidecar counts its own requests a minute, or the fleet all of them together, in the directory's Redis.
     pub requests_counted_by: Counting,
     /// Requests of one account under way at once.
+    #[serde(deserialize_with = "filled")]
     pub concurrency: Option<u32>,
     /// Failed sign-ins a minute from one client address before it is slowed down.
     pub failed_sign_ins_per_minute: u32,
@@ -374,6 +383,7 @@ pub struct Limits {
     /// Connections at once, over all listeners.
     pub connections: u32,
     /// Longest life that a new key may be given.
+    #[serde(deserialize_with = "filled")]
     pub key_lifetime: Option<Span>,
     /// How long an old secret lives beside its successor after a self-service rotation.
     pub rotate_overlap: Span,
@@ -411,6 +421,7 @@ pub struct Timeouts {
     /// The next piece of the upstream's answer.
     pub idle: Span,
     /// The whole exchange, if bounded.
+    #[serde(deserialize_with = "filled")]
     pub total: Option<Span>,
     /// Running requests to end, at shutdown.
     pub drain: Span,
@@ -433,8 +444,10 @@ pub struct Log {
     /// `human`, `json`, or by whether standard error is a terminal.
     pub format: LogFormat,
     /// A level (`info`) or a filter (`vicar=debug,hyper=warn`).
+    #[serde(deserialize_with = "filled")]
     pub level: Option<String>,
     /// Send spans by OTLP over HTTP to this collector, for example `http://127.0.0.1:4318`.
+    #[serde(deserialize_with = "filled")]
     pub otlp: Option<Text>,
 }
 

@@ -1,12 +1,13 @@
-//! Shapes that several documents have: entries by name, one word or a list of them.
+//! Shapes that several documents have: entries by name, one word or a list of them, fields that may be left out.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde::{
     Deserialize, Deserializer,
     de::{MapAccess, SeqAccess, Visitor},
 };
+use serde_json::{Map, Value};
 
 use super::{At, Span};
 
@@ -21,6 +22,55 @@ pub struct OneOrMany {
     pub texts: Vec<At<String>>,
     /// Where all of it stands.
     pub span: Span,
+}
+
+/// Reads a field that may be left out, yet not be blank: whoever has taken out all lines below `impersonate:` has not said
+/// that the account may act as itself. To be named in `deserialize_with`; [`schema`] says the same.
+///
+/// # Errors
+/// When nothing stands there, or not what belongs there.
+pub fn filled<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// The JSON Schema of a document (2020-12). A field that may be left out does not take null for it.
+#[must_use]
+pub fn schema<T: JsonSchema>() -> Value {
+    let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>().to_value();
+    fill(&mut schema);
+    schema
+}
+
+fn fill(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if let Some(Value::Object(fields)) = fields.get_mut("properties") {
+                fields.values_mut().filter_map(Value::as_object_mut).for_each(take_no_null);
+            }
+            fields.values_mut().for_each(fill);
+        }
+        Value::Array(items) => items.iter_mut().for_each(fill),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Undoes what `Option` adds to the schema of a type.
+fn take_no_null(field: &mut Map<String, Value>) {
+    if let Some(Value::Array(types)) = field.get_mut("type") {
+        types.retain(|name| name != "null");
+        if let [one] = types.as_slice() {
+            let one = one.clone();
+            field.insert("type".to_owned(), one);
+        }
+    }
+    if let Some(Value::Array(several)) = field.get_mut("anyOf") {
+        several.retain(|one| one.get("type").is_none_or(|name| name != "null"));
+        if let [Value::Object(one)] = several.as_slice() {
+            let one = one.clone();
+            field.shift_remove("anyOf");
+            one.into_iter().for_each(|(name, rule)| _ = field.entry(name).or_insert(rule));
+        }
+    }
 }
 
 // ===== Entries =====
@@ -72,7 +122,7 @@ impl<T: JsonSchema> JsonSchema for Entries<T> {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        BTreeMap::<String, T>::json_schema(generator)
+        BTreeMap::<String, Option<T>>::json_schema(generator)
     }
 }
 

@@ -13,7 +13,7 @@ mod tree;
 mod wording;
 
 pub use complaint::{Complaint, Complaints, Severity, nearest};
-pub use forms::{Entries, OneOrMany};
+pub use forms::{Entries, OneOrMany, filled, schema};
 pub use look::Look;
 pub use read::{MAX_BYTES, ReadError, Source, parse, salvage};
 

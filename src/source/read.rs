@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_yaml::{DeserializeError, DuplicateKeyPolicy, MergeKeyPolicy};
 
 use super::{
-    Complaints, Span,
+    Complaints, Span, forms,
     shape::{self, Cut, Within},
     tree::{self, NoTree},
     wording::{self, Words},
@@ -215,7 +215,7 @@ fn diagnose<T: DeserializeOwned + JsonSchema>(source: &Source, error: &Deseriali
     for span in &tree.unresolved {
         tell(complaints, *span, wording::unresolved());
     }
-    let schema = schemars::schema_for!(T).to_value();
+    let schema = forms::schema::<T>();
     let mistakes = shape::mistakes(&tree.root, &schema);
     let mut rest = source.text.clone().into_bytes();
     if let Some(second) = tree.second {

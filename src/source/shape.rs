@@ -124,6 +124,7 @@ impl<'s> Walk<'s> {
     fn map(&mut self, node: &Node, entries: &[(Node, Node)], flow: bool, schema: &'s Value, own: Option<Cut>) {
         let fields = schema.get("properties").and_then(Value::as_object);
         let others = schema.get("additionalProperties");
+        let needed = || schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let within = if flow { Within::Flow } else { Within::Block };
         let mut seen: HashMap<&str, Span> = HashMap::new();
         for (key, value) in entries {
@@ -142,13 +143,22 @@ impl<'s> Walk<'s> {
                 continue;
             }
             match (fields.and_then(|fields| fields.get(name)), others) {
-                (Some(field), _) => self.node(value, field, cut),
+                (Some(field), _) => {
+                    let told = self.found.len();
+                    self.node(value, field, cut);
+                    if value.is_nothing()
+                        && let Some(blank) =
+                            self.found.get_mut(told).filter(|blank| blank.help.is_none() && !needed().any(|own| own == name))
+                    {
+                        blank.help = Some(format!("leave `{name}` out, or say what it is"));
+                    }
+                }
                 (None, Some(Value::Bool(false))) => self.unknown(key, name, fields, cut),
                 (None, Some(other)) => self.node(value, other, cut),
                 (None, None) => {}
             }
         }
-        for name in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        for name in needed() {
             if !seen.contains_key(name) {
                 let span = entries.first().map_or(node.span, |(key, _)| key.span);
                 let help = fields.and_then(|fields| fields.get(name)?.get("description")?.as_str()).map(|text| format!("`{name}`: {text}"));

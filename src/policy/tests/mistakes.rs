@@ -76,6 +76,36 @@ fn odd_ends_and_pointers_are_told() {
     insta::assert_snapshot!("odd_ends", refused(&bot(shares)));
 }
 
+/// Whoever has taken out all that stood below `impersonate:` has not said that the account may act as itself.
+#[test]
+fn a_blank_field_is_told_and_means_nothing() {
+    let text = r#"
+version: 1
+enforcement:
+service_accounts:
+  idle:
+  bot:
+    enforcement: ~
+    shares:
+      - resource: process:Order
+        actions: [create]
+        impersonate:
+        #  users: [zoe@acme.example]
+      - {resource: process:Order, actions: [read], until: , note: null}
+      - {resource: process:Order, actions: [list], impersonate: {users: "*", from: }}
+    deny:
+      - {resource: dataset:Salaries, actions: "*", until: }
+tests:
+  - {as: bot, request: GET /root, expect: deny, because: , on_behalf_of: , at: , name: }
+"#;
+    insta::assert_snapshot!("blank", refused(text));
+    // One of them alone, too.
+    for blank in ["impersonate:", "until: ~", "note: null"] {
+        let told = refused(&bot(&format!("      - resource: process:Order\n        actions: [create]\n        {blank}\n")));
+        assert!(told.contains("nothing stands where"), "{blank}: {told}");
+    }
+}
+
 #[test]
 fn an_odd_account_and_version_are_told() {
     insta::assert_snapshot!("odd_account", refused("version: 2\nservice_accounts:\n  Procure_To_Pay: {}\n"));
