@@ -91,7 +91,7 @@ impl Plan {
         let first = First::of(&catalog);
         let policy = Source::new("policy.yaml", policy(&wanted.account, &first));
         if let Some(compiled) = policy::load(&policy, &catalog, &mut complaints) {
-            policy::verify(&compiled, &catalog, PathRules::default(), now).complain(&policy, &mut complaints);
+            policy::verify(&compiled, &catalog, &PathRules::default(), now).complain(&policy, &mut complaints);
         }
         if complaints.has_errors() {
             return Err(InitError::Unfit(complaints));

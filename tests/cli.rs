@@ -7,7 +7,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use support::{Call, Ran, Sidecar, Upstream, sidecar::run};
+use support::{Call, Ran, Sidecar, Upstream, eventually, sidecar::run};
 
 /// Runs `vicar` where there are no settings.
 fn bare(words: &[&str]) -> Ran {
@@ -278,6 +278,60 @@ fn test_reports_as_test_runners_do() {
         assert!(junit.contains(part), "no {part:?} in\n{junit}");
     }
     assert!(sidecar.vicar(&["test", "--file", "nowhere.yaml"]).exited(1).stderr.contains("nowhere.yaml"));
+}
+
+#[test]
+fn a_test_of_a_policy_explain_and_the_proxy_agree_on_every_request() {
+    let policy = "version: 1\nservice_accounts:\n  app:\n    shares:\n      - {resource: \"dataset:*\", actions: [list]}\ntests: []\n";
+    let list = "/dataset/2/Ac1/Vendors/list";
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::behind(&upstream).policy(policy).start();
+    for (method, target, expect, because) in [
+        ("GET", format!("{list}?page=2"), "allow", "shared"),
+        ("GET", format!("{list}?api_key=1"), "deny", "query-not-allowed"),
+        ("GET", format!("{list}?q='a'"), "allow", "shared"),
+        ("GET", format!("{list}?q=\"a\""), "deny", "ambiguous-request"),
+        ("GET", format!("{list}?q=a<b"), "deny", "ambiguous-request"),
+        ("GET", format!("{list}?q=a>b"), "deny", "ambiguous-request"),
+        ("GET", "/dataset/2/../Vendors/list".to_owned(), "deny", "ambiguous-request"),
+        ("TRACE", list.to_owned(), "deny", "method-not-allowed"),
+        ("GET", "/.vicar/whoami".to_owned(), "allow", "self-service"),
+        ("GET", "/.vicar/elsewhere".to_owned(), "deny", "endpoint-unknown"),
+    ] {
+        let answer = sidecar.send(&Call::new(method, &target).with(sidecar.app()));
+        assert_eq!(answer.status == 200, expect == "allow", "{method} {target}: {}", answer.status);
+        if expect == "deny" {
+            assert_eq!(answer.json()["code"], because, "{method} {target}");
+        }
+        let told = sidecar.vicar(&["explain", "--as", "app", method, &target, "--output", "json"]).json();
+        assert_eq!((told["decision"].as_str(), told["reason"].as_str()), (Some(expect), Some(because)), "{method} {target}: {told}");
+        let test = |expect: &str, because: &str| {
+            let request = target.replace('\'', "''");
+            sidecar.write("more.yaml", &format!("tests:\n  - {{as: app, request: '{method} {request}', expect: {expect}{because}}}\n"));
+            sidecar.vicar(&["test", "--file", "more.yaml", "--output", "json"])
+        };
+        let case = test(expect, &format!(", because: {because}")).succeeded().json()["cases"][0].clone();
+        assert_eq!(case["name"], format!("app: {method} {target} → {expect}"));
+        let wrong = test(if expect == "allow" { "deny" } else { "allow" }, "").exited(1).json()["cases"][0].clone();
+        assert!(wrong["problem"].as_str().unwrap().contains(because), "{wrong}");
+    }
+    // So do those that stand in the policy itself, before an edit of it is taken.
+    let tests = format!("tests:\n  - {{as: app, request: 'GET {list}?api_key=1', expect: allow}}\n");
+    sidecar.write_policy(&policy.replace("tests: []\n", &tests));
+    eventually("it is refused", || sidecar.log().contains("query-not-allowed").then_some(()));
+    let warned = tests.replace("allow", "deny");
+    sidecar.write_policy(&policy.replace("tests: []\n", &warned));
+    let said = sidecar.vicar(&["check"]).succeeded().stderr;
+    assert!(said.contains("policy.yaml:7:") && said.contains("add `because: query-not-allowed`"), "{said}");
+}
+
+#[test]
+fn explain_names_the_character_that_no_url_holds() {
+    let sidecar = Sidecar::behind(&Upstream::start()).prepare();
+    for (target, character) in [("/user/2/Ac1?q=\"x\"", "'\"'"), ("/user/2/Ac1?q=a<b", "'<'"), ("/user/2/Ac1?q=a b", "' '")] {
+        let ran = sidecar.vicar(&["explain", "--as", "app", "GET", target]).exited(1);
+        assert!(ran.stdout.contains("ambiguous-request") && ran.stdout.contains(character), "{target}: {}", ran.stdout);
+    }
 }
 
 #[test]

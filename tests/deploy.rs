@@ -49,7 +49,7 @@ fn the_policy_of_the_manifests_holds() {
     let catalog = catalog::load(&[shipped], &mut complaints).unwrap();
     let source = Source::new("kubernetes/policy.yaml", read("kubernetes/policy.yaml"));
     let policy = policy::load(&source, &catalog, &mut complaints).unwrap_or_else(|| panic!("{complaints}"));
-    policy::verify(&policy, &catalog, vicar::catalog::PathRules::default(), "2027-01-01T00:00:00Z".parse().unwrap())
+    policy::verify(&policy, &catalog, &vicar::catalog::PathRules::default(), "2027-01-01T00:00:00Z".parse().unwrap())
         .complain(&source, &mut complaints);
     assert!(complaints.is_empty(), "{complaints}");
 }

@@ -1,6 +1,6 @@
 //! What would be decided, and what another policy would change: for API and console alike. Nothing is sent anywhere.
 
-use std::ops::ControlFlow;
+use std::{borrow::Cow, ops::ControlFlow};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -17,7 +17,10 @@ use crate::{
     audit::{self, Filter, Kind, Page},
     identity::{AccountId, Subject},
     policy::{self, Asked, Explanation, Outcome, Past, Simulation},
-    proxy::foretell::{Foretold, Terms, foretell},
+    proxy::{
+        foretell::{Terms, foretell},
+        rules::Rules,
+    },
     source::{Complaint, Complaints, Source},
 };
 
@@ -66,15 +69,16 @@ pub(super) fn explain(desk: &Desk, who: &Who, question: &Question) -> Result<Exp
         return Err(Refusal::Invalid("The method is a word such as GET or POST.".to_owned()));
     }
     let rules = desk.shared.rules.load_full();
-    let terms = Terms { path: rules.path, reserved_query: &rules.reserved_query, self_service: &rules.self_service };
-    let path = match foretell(method, question.path.trim(), &rules.catalog, &terms) {
+    let path = match foretell(method, question.path.trim(), &rules.catalog, &terms(&rules)) {
         Ok(path) => path,
-        Err(Foretold { decision, reason, why }) => {
-            return Ok(Explanation::beforehand(&rules.policy, &account, subject.as_ref(), decision, reason, why));
-        }
+        Err(foretold) => return Ok(Explanation::beforehand(&rules.policy, &account, subject.as_ref(), foretold)),
     };
     let asked = Asked { account: &account, subject: subject.as_ref(), method, path: &path };
     Ok(policy::explain(&rules.policy, &rules.catalog, &asked, Timestamp::now()))
+}
+
+fn terms(rules: &Rules) -> Terms<'_> {
+    Terms { path: rules.path, reserved_query: Cow::Borrowed(&rules.reserved_query), self_service: &rules.self_service }
 }
 
 /// Reads `text` as a policy and asks it what was asked since then.
@@ -92,7 +96,7 @@ pub(super) async fn simulate(desk: &Desk, who: &Who, text: String, since: Option
         let Some(tried) = policy::load(&written, &rules.catalog, &mut complaints) else {
             return Ok(Trial { holds: false, digest: None, diagnostics: complaints.iter().cloned().collect(), outcome: None });
         };
-        policy::verify(&tried, &rules.catalog, rules.path, now).complain(&written, &mut complaints);
+        policy::verify(&tried, &rules.catalog, &terms(&rules), now).complain(&written, &mut complaints);
         policy::lint(&tried, &rules.catalog, &written, Some(&known), now, &mut complaints);
         let mut simulation = Simulation::new(&tried, &rules.catalog, rules.path, now).beside(&rules.policy);
         let filter = Filter { since, kind: Some(Kind::Access), ..Filter::default() };

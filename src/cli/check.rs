@@ -106,7 +106,7 @@ async fn look(loaded: &Loaded, complaints: &mut Complaints) -> Option<Found> {
         }
     }
     let documents = documents?;
-    let tests = policy::verify(&documents.policy, &documents.catalog, lifecycle::path_rules(&loaded.settings), now);
+    let tests = policy::verify(&documents.policy, &documents.catalog, &lifecycle::terms(&loaded.settings), now);
     let found = Found {
         policy: documents.policy.digest().to_owned(),
         catalog: documents.catalog.digest().to_owned(),

@@ -14,10 +14,7 @@ use crate::{
     identity::{AccountId, Status, Subject},
     lifecycle,
     policy::{Asked, Enforcement, Expect, Explanation, explain},
-    proxy::{
-        foretell::{Foretold, Terms, foretell},
-        query,
-    },
+    proxy::foretell::foretell,
     settings::Loaded,
     source::Complaints,
     terminal::{Colours, Ink, printable},
@@ -67,16 +64,13 @@ pub(super) async fn run(args: ExplainArgs, options: &Options) -> Done {
     let Some(documents) = lifecycle::documents_untested(&loaded.settings, &mut complaints) else {
         return Err(Failure::documents(&complaints));
     };
-    let reserved: Vec<String> = loaded.settings.guard.reserved_query.iter().map(|name| query::fold(name.as_bytes())).collect();
-    let terms =
-        Terms { path: lifecycle::path_rules(&loaded.settings), reserved_query: &reserved, self_service: &loaded.settings.self_service };
     let (account, subject) = (&args.account, args.on_behalf_of.as_ref());
-    let explanation = match foretell(&args.method, &args.path, &documents.catalog, &terms) {
+    let explanation = match foretell(&args.method, &args.path, &documents.catalog, &lifecycle::terms(&loaded.settings)) {
         Ok(path) => {
             let asked = Asked { account, subject, method: &args.method, path: &path };
             explain(&documents.policy, &documents.catalog, &asked, now())
         }
-        Err(Foretold { decision, reason, why }) => Explanation::beforehand(&documents.policy, account, subject, decision, reason, why),
+        Err(foretold) => Explanation::beforehand(&documents.policy, account, subject, foretold),
     };
     match options.output {
         Output::Json => say_json(&Answer::of(&explanation))?,

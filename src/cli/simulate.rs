@@ -64,7 +64,8 @@ pub(super) async fn run(args: SimulateArgs, options: &Options) -> Done {
         return Err(Failure::documents(&complaints));
     };
     // A policy that fails its own tests would not be taken; what it would change can be shown all the same.
-    policy::verify(&documents.policy, &documents.catalog, paths, now).complain(&documents.policy_source, &mut complaints);
+    policy::verify(&documents.policy, &documents.catalog, &lifecycle::terms(&loaded.settings), now)
+        .complain(&documents.policy_source, &mut complaints);
     complain(&complaints);
     let mut simulation = Simulation::new(&documents.policy, &documents.catalog, paths, now);
     if let Some(in_force) = &in_force {

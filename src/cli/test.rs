@@ -48,8 +48,8 @@ pub(super) fn run(args: TestArgs, options: &Options) -> Done {
     let Some(documents) = lifecycle::documents_untested(&loaded.settings, &mut complaints) else {
         return Err(Failure::documents(&complaints));
     };
-    let (now, paths) = (now(), lifecycle::path_rules(&loaded.settings));
-    let own = policy::verify(&documents.policy, &documents.catalog, paths, now);
+    let (now, terms) = (now(), lifecycle::terms(&loaded.settings));
+    let own = policy::verify(&documents.policy, &documents.catalog, &terms, now);
     let mut suites = vec![Suite { file: nearby(&documents.policy_source.name), report: own }];
     for path in &args.file {
         let read = match Source::read(path) {
@@ -60,7 +60,7 @@ pub(super) fn run(args: TestArgs, options: &Options) -> Done {
             }
         };
         if let Some((source, tests)) = read {
-            suites.push(Suite { file: source.name, report: tests.run(&documents.policy, &documents.catalog, paths, now) });
+            suites.push(Suite { file: source.name, report: tests.run(&documents.policy, &documents.catalog, &terms, now) });
         }
     }
     if complaints.has_errors() {

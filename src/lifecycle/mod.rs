@@ -25,7 +25,9 @@ use crate::{
     policy::{self, Policy},
     proxy::{
         counts::Counts,
+        foretell::Terms,
         limits::Limits,
+        query,
         rules::{Rules, RulesError},
         server::{self, Connections, Draining, HeadLimits, Shared},
         tls::{ServerTls, TlsError},
@@ -110,7 +112,7 @@ pub struct Documents {
 /// All that is wrong with them.
 pub fn documents(settings: &Settings, now: Timestamp, complaints: &mut Complaints) -> Option<Documents> {
     let documents = documents_untested(settings, complaints)?;
-    policy::verify(&documents.policy, &documents.catalog, path_rules(settings), now).complain(&documents.policy_source, complaints);
+    policy::verify(&documents.policy, &documents.catalog, &terms(settings), now).complain(&documents.policy_source, complaints);
     if complaints.has_errors() { None } else { Some(documents) }
 }
 
@@ -154,6 +156,13 @@ fn read(path: &std::path::Path, complaints: &mut Complaints) -> Option<Source> {
 #[must_use]
 pub fn path_rules(settings: &Settings) -> PathRules {
     PathRules { allow_parameters: settings.guard.pass.contains(&Pass::PathParameters) }
+}
+
+/// What the settings say that counts before a policy, for the same.
+#[must_use]
+pub fn terms(settings: &Settings) -> Terms<'_> {
+    let reserved = settings.guard.reserved_query.iter().map(|name| query::fold(name.as_bytes()));
+    Terms { path: path_rules(settings), reserved_query: reserved.collect(), self_service: &settings.self_service }
 }
 
 /// The rules that `loaded` puts in force around a catalog and a policy.

@@ -142,7 +142,7 @@ pub struct TestEntry {
     /// The user it acts for.
     #[serde(default, deserialize_with = "filled")]
     pub on_behalf_of: Option<At<String>>,
-    /// METHOD and path: `GET /dataset/2/Ac1/Vendors/list`.
+    /// METHOD and path, with its query where that counts: `GET /dataset/2/Ac1/Vendors/list`.
     pub request: At<String>,
     /// When it asks, for shares with an end; the time of the test unless set.
     #[serde(default, deserialize_with = "filled")]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Enforcement, Expect, Policy, Reason, Verdict,
+    Enforcement, Expect, Foretold, Policy, Reason, Verdict,
     compile::{end_of, until_of},
     document::{ImpersonateEntry, ShareEntry},
     groups::Groups,
@@ -97,17 +97,10 @@ pub fn explain(policy: &Policy, catalog: &Catalog, asked: &Asked<'_>, now: Times
 impl Explanation {
     /// Of what is decided without a policy; it holds where a policy only observes, too.
     #[must_use]
-    pub fn beforehand(
-        policy: &Policy,
-        account: &AccountId,
-        subject: Option<&Subject>,
-        decision: Expect,
-        reason: &'static str,
-        why: String,
-    ) -> Self {
+    pub fn beforehand(policy: &Policy, account: &AccountId, subject: Option<&Subject>, foretold: Foretold) -> Self {
         Self {
-            decision,
-            reason,
+            decision: foretold.decision,
+            reason: foretold.reason,
             account: account.to_string(),
             subject: subject.map(ToString::to_string),
             resource: None,
@@ -116,7 +109,7 @@ impl Explanation {
             share: None,
             policy: policy.digest().to_owned(),
             enforcement: Enforcement::Enforce,
-            steps: vec![why],
+            steps: vec![foretold.why],
         }
     }
 }

@@ -29,6 +29,7 @@
 //! of two stars or more that begin and end alike. Nothing is allocated but the list of JSON pointers of
 //! [`Policy::subject_sources`], where there are any.
 
+mod beforehand;
 mod compile;
 mod decide;
 mod document;
@@ -45,6 +46,7 @@ mod verify;
 mod views;
 mod who;
 
+pub use beforehand::{BEFOREHAND, Foretold, Judge};
 pub use compile::load;
 pub use decide::{Denial, Grant, Reason, Sources, Verdict};
 pub use document::{

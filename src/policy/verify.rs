@@ -4,12 +4,13 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    Policy, Reason, Verdict,
+    Judge, Policy, Reason, Verdict,
+    beforehand::{all, expected},
     compile::end_of,
     document::{Expect, TestEntry, TestsDocument},
 };
 use crate::{
-    catalog::{CanonicalPath, Catalog, PathRules},
+    catalog::Catalog,
     identity::{AccountId, Subject},
     source::{At, Complaints, Source, Span, nearest, parse},
 };
@@ -26,10 +27,10 @@ struct Test {
     account: AccountId,
     subject: Option<Subject>,
     method: String,
-    path: String,
+    target: String,
     at: Option<Timestamp>,
     expect: Expect,
-    because: Option<Reason>,
+    because: Option<&'static str>,
     /// Of the request.
     span: Span,
     line: usize,
@@ -56,16 +57,16 @@ pub struct Case {
     pub account: AccountId,
     /// The user it acts for.
     pub on_behalf_of: Option<String>,
-    /// METHOD and path.
+    /// METHOD and path, with its query if it has one.
     pub request: String,
     /// What was expected.
     pub expect: Expect,
     /// The reason that was expected, where one was.
-    pub because: Option<Reason>,
-    /// What the policy says.
+    pub because: Option<&'static str>,
+    /// What becomes of it.
     pub decision: Expect,
-    /// Its reason.
-    pub reason: Reason,
+    /// Why.
+    pub reason: &'static str,
     /// The share or denial that decided.
     pub share: Option<String>,
     /// Whether both agree.
@@ -79,10 +80,10 @@ pub struct Case {
     span: Span,
 }
 
-/// Runs the policy's own tests, on paths as the guard takes them.
+/// Runs the policy's own tests, on requests that come as far as `judge` says.
 #[must_use]
-pub fn verify(policy: &Policy, catalog: &Catalog, paths: PathRules, now: Timestamp) -> Report {
-    policy.tests.run(policy, catalog, paths, now)
+pub fn verify(policy: &Policy, catalog: &Catalog, judge: &impl Judge, now: Timestamp) -> Report {
+    policy.tests.run(policy, catalog, judge, now)
 }
 
 /// Reads a file of further tests. What is wrong goes to `complaints`.
@@ -144,13 +145,13 @@ impl Test {
         });
         let because = entry.because.as_ref().map(|written| because(written, entry.expect, source, complaints));
         let line = lines.of(entry.request.span);
-        let (method, path) = request?;
+        let (method, target) = request?;
         Some(Self {
             name: entry.name.clone(),
             account: account.ok()?,
             subject: subject.transpose().ok()?,
             method,
-            path,
+            target,
             at: at.transpose().ok()?,
             expect: entry.expect,
             because: because.transpose().ok()?,
@@ -159,37 +160,48 @@ impl Test {
         })
     }
 
-    fn run(&self, policy: &Policy, catalog: &Catalog, paths: PathRules, now: Timestamp) -> Case {
-        let read = CanonicalPath::parse(&self.path, paths);
-        let operation = read.as_ref().ok().and_then(|path| catalog.classify(&self.method, path).ok());
-        let verdict = policy.decide(&self.account, operation.as_ref(), self.subject.clone(), self.at.unwrap_or(now));
-        let decision = match &verdict {
-            Verdict::Allowed(_) => Expect::Allow,
-            Verdict::Observed(..) | Verdict::Denied(_) => Expect::Deny,
-        };
-        let reason = verdict.reason();
-        let passed = read.is_ok() && decision == self.expect && self.because.is_none_or(|because| because == reason);
-        let request = format!("{} {}", self.method, self.path);
+    fn run(&self, policy: &Policy, catalog: &Catalog, judge: &impl Judge, now: Timestamp) -> Case {
+        let request = format!("{} {}", self.method, self.target);
         let on_behalf = self.subject.as_ref().map(|subject| format!(" on behalf of {subject}")).unwrap_or_default();
-        let name = self.name.clone().unwrap_or_else(|| format!("{}{on_behalf}: {request} → {}", self.account, self.expect));
-        Case {
-            name,
+        let mut case = Case {
+            name: self.name.clone().unwrap_or_else(|| format!("{}{on_behalf}: {request} → {}", self.account, self.expect)),
             account: self.account.clone(),
             on_behalf_of: self.subject.as_ref().map(ToString::to_string),
             request,
             expect: self.expect,
             because: self.because,
-            decision,
-            reason,
-            share: verdict.rule().map(ToOwned::to_owned),
-            passed,
-            problem: match &read {
-                Err(error) => Some(format!("{error} (guard.pass in the settings)")),
-                Ok(_) => (!passed).then(|| self.problem(policy, catalog, decision, &verdict)),
-            },
+            decision: Expect::Deny,
+            reason: Reason::EndpointUnknown.as_str(),
+            share: None,
+            passed: false,
+            problem: None,
             line: self.line,
             span: self.span,
-        }
+        };
+        let problem = match judge.judge(&self.method, &self.target, catalog) {
+            Ok(path) => {
+                let operation = catalog.classify(&self.method, &path).ok();
+                let verdict = policy.decide(&self.account, operation.as_ref(), self.subject.clone(), self.at.unwrap_or(now));
+                case.decision = match &verdict {
+                    Verdict::Allowed(_) => Expect::Allow,
+                    Verdict::Observed(..) | Verdict::Denied(_) => Expect::Deny,
+                };
+                case.reason = verdict.reason().as_str();
+                case.share = verdict.rule().map(ToOwned::to_owned);
+                self.problem(policy, catalog, case.decision, &verdict)
+            }
+            Err(foretold) => {
+                (case.decision, case.reason) = (foretold.decision, foretold.reason);
+                format!("expected {}; no policy is asked ({}). {}", self.expected(), foretold.reason, foretold.why)
+            }
+        };
+        case.passed = case.decision == self.expect && self.because.is_none_or(|because| because == case.reason);
+        case.problem = (!case.passed).then_some(problem);
+        case
+    }
+
+    fn expected(&self) -> String {
+        self.because.map_or_else(|| self.expect.to_string(), |because| format!("{} because of {because}", self.expect))
     }
 
     fn problem(&self, policy: &Policy, catalog: &Catalog, decision: Expect, verdict: &Verdict<'_>) -> String {
@@ -219,34 +231,28 @@ fn request(written: &At<String>, source: &Source, complaints: &mut Complaints) -
             .help("write METHOD and path, such as `GET /dataset/2/Ac1/Vendors/list`");
         return None;
     };
-    let path = target.split_once('?').map_or(target, |(path, _)| path);
-    // What only some settings take is for the run to judge.
-    if let Err(error) = CanonicalPath::parse(path, PathRules { allow_parameters: true }) {
-        complaints.error(source, source.within(written.span, path), error.to_string());
-        return None;
-    }
     if !method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
         complaints
             .error(source, source.within(written.span, method), format!("`{method}` is no method"))
             .help(format!("write {}", method.to_ascii_uppercase()));
         return None;
     }
-    Some((method.to_owned(), path.to_owned()))
+    Some((method.to_owned(), target.to_owned()))
 }
 
-fn because(written: &At<String>, expect: Expect, source: &Source, complaints: &mut Complaints) -> Result<Reason, ()> {
-    let Some(reason) = Reason::parse(written) else {
-        let codes = || Reason::ALL.into_iter().map(Reason::as_str);
+fn because(written: &At<String>, expect: Expect, source: &Source, complaints: &mut Complaints) -> Result<&'static str, ()> {
+    let Some((reason, decision)) = expected(written) else {
+        let codes = || all().map(|(code, _)| code);
         complaints
-            .error(source, written.span, format!("`{}` is no reason code of the policy", written.value))
+            .error(source, written.span, format!("`{}` is no reason code that a test can expect", written.value))
             .help(format!("the codes are {}", codes().collect::<Vec<_>>().join(", ")))
             .suggest(written, codes());
         return Err(());
     };
-    if (expect == Expect::Allow) != (reason == Reason::Shared) {
+    if expect != decision {
         complaints
             .error(source, written.span, format!("`expect: {expect}` and `because: {reason}` never come together"))
-            .help("an allowed request has the reason shared, a refused one any of the others");
+            .help("an allowed request has the reason shared or self-service, a refused one any of the others");
         return Err(());
     }
     Ok(reason)
@@ -275,10 +281,10 @@ impl Tests {
 
     /// Asks `policy` each of them. `now` is the time where a test names none.
     #[must_use]
-    pub fn run(&self, policy: &Policy, catalog: &Catalog, paths: PathRules, now: Timestamp) -> Report {
+    pub fn run(&self, policy: &Policy, catalog: &Catalog, judge: &impl Judge, now: Timestamp) -> Report {
         let mut report = Report::default();
         for test in &self.list {
-            let case = test.run(policy, catalog, paths, now);
+            let case = test.run(policy, catalog, judge, now);
             if case.passed {
                 report.passed += 1;
             } else {
@@ -307,10 +313,16 @@ impl Report {
                         .error(source, case.span, format!("this test fails: {problem}"))
                         .help("change the policy so that it holds, or the test if it is the test that is wrong");
                 }
-                None if case.reason == Reason::EndpointUnknown && case.because.is_none() => {
+                None if case.because.is_some() || case.decision == Expect::Allow => {}
+                None if case.reason == Reason::EndpointUnknown.as_str() => {
                     complaints
                         .warning(source, case.span, "this is refused because no endpoint of the catalog is this")
                         .help("if that is what is meant, add `because: endpoint-unknown`");
+                }
+                None if Reason::parse(case.reason).is_none() => {
+                    complaints
+                        .warning(source, case.span, format!("this is refused before any policy is asked ({})", case.reason))
+                        .help(format!("if that is what is meant, add `because: {}`", case.reason));
                 }
                 None => {}
             }

@@ -2,33 +2,33 @@
 //!
 //! Each step here is asked of the file that does it for requests that come.
 
+use std::borrow::Cow;
+
+use http::uri::PathAndQuery;
+
 use super::{guard, problem::Code, query, self_service};
 use crate::{
     catalog::{CanonicalPath, Catalog, path::PathRules},
-    policy::Expect,
+    policy::{Expect, Foretold, Judge},
     settings::SelfService,
 };
 
 /// What the settings say that counts before a policy.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Terms<'s> {
     /// How paths are read.
     pub path: PathRules,
     /// Query names refused where the endpoint names none, folded.
-    pub reserved_query: &'s [String],
+    pub reserved_query: Cow<'s, [String]>,
     /// What a key may do about itself.
     pub self_service: &'s [SelfService],
 }
 
-/// What is decided without a policy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Foretold {
-    /// Whether it is answered.
-    pub decision: Expect,
-    /// The reason code.
-    pub reason: &'static str,
-    /// Why, in a sentence or two.
-    pub why: String,
+/// What becomes of a test's request in a policy is what becomes of one that comes.
+impl Judge for Terms<'_> {
+    fn judge<'r>(&self, method: &str, target: &'r str, catalog: &Catalog) -> Result<CanonicalPath<'r>, Foretold> {
+        foretell(method, target, catalog, self)
+    }
 }
 
 /// The path that a policy is asked about, for a request whose method and target hold.
@@ -48,12 +48,19 @@ pub fn foretell<'r>(method: &str, target: &'r str, catalog: &Catalog, terms: &Te
     if query.is_some_and(|query| query.contains('#')) {
         return Err(ambiguous("the target has a fragment"));
     }
+    if PathAndQuery::try_from(target).is_err() {
+        let odd = target.chars().find(|c| PathAndQuery::try_from(format!("/?{c}")).is_err());
+        return Err(ambiguous(&odd.map_or_else(
+            || "the target is too long".to_owned(),
+            |odd| format!("the query holds {odd:?}, which no URL holds: write its escape"),
+        )));
+    }
     if self_service::concerns(&path) {
         return Err(own(method, &path, terms.self_service));
     }
     let operation = catalog.classify(method, &path).ok();
     let takes = operation.as_ref().and_then(|operation| operation.endpoint.query.as_deref());
-    if let Some(name) = query.and_then(|query| query::refused(query, takes, terms.reserved_query)) {
+    if let Some(name) = query.and_then(|query| query::refused(query, takes, &terms.reserved_query)) {
         return Err(refused(Code::QueryNotAllowed, &format!("The query has {name:?}, which this endpoint does not take")));
     }
     Ok(path)
@@ -79,4 +86,18 @@ fn own(method: &str, path: &CanonicalPath<'_>, switched_on: &[SelfService]) -> F
         ),
     };
     Foretold { decision, reason, why: format!("Vicar itself answers {method} {path}, and {why}.") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::BEFOREHAND;
+
+    /// A policy's tests name these, and this room makes them.
+    #[test]
+    fn what_a_test_can_expect_beforehand_is_what_is_given() {
+        let given =
+            [Code::AmbiguousRequest.as_str(), Code::MethodNotAllowed.as_str(), Code::QueryNotAllowed.as_str(), self_service::REASON];
+        assert_eq!(BEFOREHAND.map(|(code, _)| code), given);
+    }
 }

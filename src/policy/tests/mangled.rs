@@ -103,7 +103,7 @@ proptest! {
             prop_assert!(complaint.line <= text.lines().count().max(1), "{}", complaint);
         }
         if let Some(policy) = policy {
-            verify(&policy, &catalog, PathRules::default(), now()).complain(&source, &mut complaints);
+            verify(&policy, &catalog, &PathRules::default(), now()).complain(&source, &mut complaints);
             lint(&policy, &catalog, &source, Some(&[]), now(), &mut complaints);
         }
         let _ = complaints.to_string();

@@ -20,6 +20,6 @@ fn the_policy_of_the_design_means_what_it_says() {
     assert_eq!(p.ask("reporting", "", "DELETE /dataset/2/Ac1/Vendors/7"), "not-shared -");
     assert_eq!(p.ask("reporting", "", "GET /nowhere"), "endpoint-unknown -");
     assert_eq!(p.ask("intruder", "", "GET /dataset/2/Ac1/Vendors/list"), "not-shared -");
-    let report = verify(&p.policy, &p.catalog, PathRules::default(), now());
+    let report = verify(&p.policy, &p.catalog, &PathRules::default(), now());
     assert_eq!((report.passed, report.failed), (3, 0), "{report:#?}");
 }

@@ -142,7 +142,7 @@ tests:
   - {as: reporting, request: GET /datasets/2/Ac1/Vendors/list, expect: deny}
 "#;
     let asked = policy(text);
-    let report = verify(&asked.policy, &asked.catalog, PathRules::default(), now());
+    let report = verify(&asked.policy, &asked.catalog, &PathRules::default(), now());
     assert_eq!((report.passed, report.failed), (1, 5));
     let mut complaints = Complaints::default();
     report.complain(&Source::new("policy.yaml", text), &mut complaints);

@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(policy.is_none(), complaints.has_errors());
     if let Some(policy) = policy {
         let now = jiff::Timestamp::UNIX_EPOCH;
-        policy::verify(&policy, &CATALOG, PathRules::default(), now).complain(&source, &mut complaints);
+        policy::verify(&policy, &CATALOG, &PathRules::default(), now).complain(&source, &mut complaints);
         policy::lint(&policy, &CATALOG, &source, None, now, &mut complaints);
         let path = CanonicalPath::parse("/process/2/Ac1/Purchase_Order", PathRules::default());
         if let Ok(path) = &path
