@@ -50,7 +50,7 @@ const DESIGN: &str = include_str!("data/design.policy.yaml");
 fn the_policy_of_the_design_holds_on_the_shipped_catalog() {
     let catalog = kissflow();
     let policy = load(&catalog, &Source::new("policy.yaml", DESIGN));
-    let report = policy::verify(&policy, &catalog, PathRules::default(), Timestamp::now());
+    let report = policy::verify(&policy, &catalog, &PathRules::default(), Timestamp::now());
     assert_eq!((report.passed, report.failed), (3, 0), "{report:#?}");
 }
 
@@ -61,7 +61,7 @@ fn the_shipped_policy_holds_and_nothing_in_it_is_warned_of() {
     let policy = load(&catalog, &source);
     let mut complaints = Complaints::default();
     let written: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
-    let report = policy::verify(&policy, &catalog, PathRules::default(), written);
+    let report = policy::verify(&policy, &catalog, &PathRules::default(), written);
     report.complain(&source, &mut complaints);
     policy::lint(&policy, &catalog, &source, None, written, &mut complaints);
     assert!(complaints.is_empty(), "{complaints}");

@@ -58,9 +58,11 @@ pub fn foretell<'r>(method: &str, target: &'r str, catalog: &Catalog, terms: &Te
     if self_service::concerns(&path) {
         return Err(own(method, &path, terms.self_service));
     }
-    let operation = catalog.classify(method, &path).ok();
-    let takes = operation.as_ref().and_then(|operation| operation.endpoint.query.as_deref());
-    if let Some(name) = query.and_then(|query| query::refused(query, takes, &terms.reserved_query)) {
+    // What no catalog names is refused as that, whatever its query.
+    let takes = catalog.classify(method, &path).ok().map(|operation| operation.endpoint.query.as_deref());
+    if let (Some(takes), Some(query)) = (takes, query)
+        && let Some(name) = query::refused(query, takes, &terms.reserved_query)
+    {
         return Err(refused(Code::QueryNotAllowed, &format!("The query has {name:?}, which this endpoint does not take")));
     }
     Ok(path)
