@@ -7,7 +7,10 @@ mod support;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use support::{Call, Ran, Sidecar, Upstream, eventually, sidecar::run};
+use support::{
+    Call, Ran, Sidecar, Upstream, eventually,
+    sidecar::{VICAR, run},
+};
 
 /// Runs `vicar` where there are no settings.
 fn bare(words: &[&str]) -> Ran {
@@ -211,6 +214,15 @@ fn check_prints_the_settings_in_force_and_no_secret() {
     assert_eq!((&checked["ok"], &checked["errors"]), (&json!(true), &json!([])));
     assert_eq!(checked["settings"]["limits"]["accounts"], 25);
     assert!(!checked.to_string().contains("hunter2"), "a secret is shown");
+}
+
+#[test]
+fn a_policy_may_come_out_of_a_pipe_on_the_command_line() {
+    let sidecar = Sidecar::behind(&Upstream::start()).policy(FINANCE).prepare();
+    let script = format!("{VICAR} check --output json --policy <(sed s/app/other/ policy.yaml)");
+    let ran = std::process::Command::new("bash").args(["-c", &script]).current_dir(sidecar.folder()).output().unwrap();
+    let checked: Value = serde_json::from_slice(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+    assert_eq!(checked["found"]["accounts"], 1, "{checked}");
 }
 
 #[test]

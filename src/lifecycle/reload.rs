@@ -14,6 +14,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs::Metadata,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -33,15 +34,18 @@ use crate::{
     audit::Event,
     proxy::{rules::Rules, server::Shared},
     settings::{Loaded, Overrides, Settings},
-    source::{Complaints, Look, Source},
+    source::{Complaints, Look, Source, Span},
 };
 
 /// How often files are looked at without a notice.
 const POLL: Duration = Duration::from_millis(500);
 /// How long before what was not taken is read again: at first, and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(120));
-/// How long nothing may have moved before an edit counts as finished.
-const SETTLE: Duration = Duration::from_millis(60);
+/// How long nothing may have moved before an edit counts as finished: editors and copies over a network pause between
+/// two writes. With [`POLL`] it stays well within the second that an edit may take.
+const WRITTEN: Duration = Duration::from_millis(300);
+/// The same where all that moved are files that were put in place whole; several of them may be one edit.
+const MOVED: Duration = Duration::from_millis(60);
 /// By how much the reading of an edit is nicer than what serves: a tenth of a processor is left to it even where
 /// serving could use all of it (sched(7)).
 const NICER: i32 = 10;
@@ -109,9 +113,10 @@ pub(super) async fn watch(shared: Arc<Shared>, status: Arc<Status>, loaded: Load
             super::notify::reloading();
         }
         let read = loop {
-            seen = settled(&files).await;
+            seen = settled(&files, &seen).await;
             let (path, over) = (loaded.path.clone(), overrides.clone());
-            let read = aside(move || read(&path, &over)).await;
+            let known = files.clone();
+            let read = aside(move || read(&path, &over, &known)).await;
             let now_named = match &read {
                 Ok(Ok(fresh)) => self::files(&fresh.loaded),
                 Ok(Err(_)) | Err(_) => files.clone(),
@@ -219,17 +224,27 @@ fn at_next_start(started: &Settings, now: &Settings) -> Vec<&'static str> {
     sections.into_iter().filter(|name| section(&started, name) != section(&now, name)).collect()
 }
 
-/// Waits until nothing has moved for a moment, and says how things then look.
-async fn settled(files: &[PathBuf]) -> Vec<Option<Look>> {
+/// Waits until nothing has moved for a moment, and says how things then look. `seen` is how they looked before.
+async fn settled(files: &[PathBuf], seen: &[Option<Look>]) -> Vec<Option<Look>> {
     let mut before = looks(files);
     loop {
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(moment(seen, &before)).await;
         let after = looks(files);
         if after == before {
             return after;
         }
         before = after;
     }
+}
+
+/// How long what moved has to hold still.
+fn moment(seen: &[Option<Look>], now: &[Option<Look>]) -> Duration {
+    let whole = |(seen, now): (&Option<Look>, &Option<Look>)| match (seen, now) {
+        (Some(seen), Some(now)) => seen == now || now.was_moved_over(seen),
+        (None, None) => true,
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    if seen.len() == now.len() && seen.iter().zip(now).all(whole) { MOVED } else { WRITTEN }
 }
 
 /// Whether a notice may be about these files. Something may have been put in a folder's place, or taken away; but
@@ -259,15 +274,37 @@ struct Fresh {
     in_force: InForce,
 }
 
-fn read(path: &Path, overrides: &Overrides) -> Result<Fresh, Complaints> {
-    let loaded = Settings::load(path, overrides)?;
+/// Reads everything anew. `known` is what was read before: what has become of it is looked at before it is opened.
+fn read(path: &Path, overrides: &Overrides, known: &[PathBuf]) -> Result<Fresh, Complaints> {
     let mut complaints = Complaints::default();
+    refuse_pipes(known, &mut complaints);
+    if complaints.has_errors() {
+        return Err(complaints);
+    }
+    let loaded = Settings::load(path, overrides)?;
+    refuse_pipes(&files(&loaded), &mut complaints);
+    if complaints.has_errors() {
+        return Err(complaints);
+    }
     let now = Timestamp::now();
     let documents = super::documents(&loaded.settings, now, &mut complaints).ok_or_else(|| complaints.clone())?;
     let rules = super::rules(&loaded, documents.catalog, documents.policy, &mut complaints).ok_or_else(|| complaints.clone())?;
     let (settings, policy) = (loaded.settings.clone(), documents.policy_source);
     let in_force = InForce { settings, policy, warnings: complaints, next_start: Vec::new(), since: now };
     Ok(Fresh { loaded, rules, in_force })
+}
+
+/// Opening a pipe waits for somebody to write to it, and no edit would be taken in any more. What else is no file says so
+/// when it is read.
+fn refuse_pipes(files: &[PathBuf], complaints: &mut Complaints) {
+    for file in files {
+        let endless = |meta: &Metadata| !meta.is_file() && !meta.is_dir();
+        if std::fs::metadata(file).is_ok_and(|meta| endless(&meta)) {
+            complaints
+                .error(&Source::new(file.display().to_string(), ""), Span::default(), "is no file but a pipe, a socket or a device")
+                .help("put a file in its place");
+        }
+    }
 }
 
 /// Puts `rules` in force; those that were.
@@ -306,4 +343,38 @@ fn files(loaded: &Loaded) -> Vec<PathBuf> {
 
 fn looks(files: &[PathBuf]) -> Vec<Option<Look>> {
     files.iter().map(|file| Look::at(file).unwrap_or_default()).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{fs, time::SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_to_is_waited_for_longer_than_one_that_is_moved_into_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let [policy, other, fresh] = ["policy.yaml", "catalog.yaml", "fresh"].map(|name| folder.path().join(name));
+        let write = |file: &Path| fs::write(file, "version: 1\n").unwrap();
+        write(&policy);
+        write(&other);
+        let files = [policy.clone(), other.clone()];
+        let seen = looks(&files);
+        assert_eq!(moment(&seen, &looks(&files)), MOVED, "nothing has moved");
+        // Written before it is moved: its clock is too coarse to tell the two apart by themselves.
+        write(&fresh);
+        fs::File::options().write(true).open(&fresh).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        fs::rename(&fresh, &policy).unwrap();
+        let moved = looks(&files);
+        assert_eq!(moment(&seen, &moved), MOVED);
+        fs::write(&other, "version: 1\nkinds: {}\n").unwrap();
+        assert_eq!(moment(&seen, &looks(&files)), WRITTEN, "one of them is written in place");
+        let seen = looks(&files);
+        fs::remove_file(&policy).unwrap();
+        assert_eq!(moment(&seen, &looks(&files)), WRITTEN, "it has gone");
+        write(&policy);
+        assert_eq!(moment(&moved, &looks(&files)), WRITTEN, "another one, that may still be written to");
+        const { assert!(POLL.as_millis() + WRITTEN.as_millis() < 1_000) };
+    }
 }

@@ -46,6 +46,13 @@ impl Look {
         self.size == 0
     }
 
+    /// Whether a file as a whole was put in the place of what looked like `before`: another one, and moved here since it was
+    /// last written to. One that was only made here may still be written to.
+    #[must_use]
+    pub fn was_moved_over(&self, before: &Self) -> bool {
+        !self.same_file(before) && self.changed > self.modified
+    }
+
     /// Whether `later` is of the same file, whatever was written to it since: not of one put in its place.
     #[must_use]
     pub const fn same_file(&self, later: &Self) -> bool {

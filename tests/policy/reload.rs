@@ -168,6 +168,32 @@ fn an_edit_is_taken_however_it_is_written() {
 }
 
 #[test]
+fn a_pipe_in_place_of_a_file_is_refused_and_edits_are_taken_again_once_it_has_gone() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::behind(&upstream).policy(EDITIONS[0].policy).catalog(EDITIONS[0].catalog).start();
+    let status = |wanted: u16| {
+        eventually("the edit is in force", || (sidecar.send(&Call::get(VENDORS).with(sidecar.app())).status == wanted).then_some(()));
+    };
+    for file in ["policy.yaml", "catalog.yaml", "vicar.yaml"] {
+        let path = sidecar.folder().join(file);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RWXU).unwrap();
+        eventually("it is told", || {
+            let reload = Call::get("/readyz").send(sidecar.admin()).json()["reload"]["last_error"]["first"].clone();
+            reload.as_str().is_some_and(|first| first.contains(file) && first.contains("pipe")).then_some(())
+        });
+        assert_eq!(sidecar.send(&Call::get(VENDORS).with(sidecar.app())).status, 200, "what was in force stays");
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, text).unwrap();
+        sidecar.write_policy("version: 1\n");
+        status(403);
+        sidecar.write_policy(EDITIONS[0].policy);
+        status(200);
+    }
+}
+
+#[test]
 fn what_only_a_start_takes_in_is_said_and_mistakes_are_told_without_warnings() {
     let upstream = Upstream::start();
     let sidecar = Sidecar::behind(&upstream).start();
