@@ -16,7 +16,7 @@ use crate::{
     identity::AccountId,
     policy,
     schema::{self, Document},
-    settings::{Overrides, Settings},
+    settings::{Loaded, Overrides, Settings},
     source::{Complaints, Source},
 };
 
@@ -107,6 +107,16 @@ impl Plan {
     /// The files, relative to the folder.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|(path, _)| path.as_path())
+    }
+
+    /// The settings as they will be once they stand in `folder`.
+    ///
+    /// # Errors
+    /// [`InitError::Unfit`].
+    pub fn settings_in(&self, folder: &Path) -> Result<Loaded, InitError> {
+        let text = self.files.first().map(|(_, text)| text.as_str()).unwrap_or_default();
+        let path = folder.join("vicar.yaml");
+        Settings::of_source(Source::new("vicar.yaml", text), &path, &Overrides::default()).map_err(InitError::Unfit)
     }
 
     /// Writes them into `folder`, which is made if it is not there.

@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 use support::{
-    Call, Key, Upstream, eventually,
+    Call, Key, Redis, Upstream, eventually,
     sidecar::{VICAR, free_port, run},
 };
 
@@ -124,6 +124,22 @@ fn what_would_not_hold_is_told_before_anything_is_written() {
     let ran = wrong(&["--upstream", "http://a", "--catalog", "none.yaml"]).exited(1);
     assert!(ran.stderr.contains("none.yaml"), "{}", ran.stderr);
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
+}
+
+/// Else the files stand there without an account, and the same command is refused for them.
+#[test]
+fn a_redis_that_cannot_be_used_is_told_before_anything_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let nowhere = format!("redis://127.0.0.1:{}", free_port());
+    let ran = init(folder.path(), &["new", "--upstream", "http://a", "--redis", &nowhere]).exited(1);
+    assert!(ran.stderr.contains("nothing was written"), "{}", ran.stderr);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "something was written");
+    let redis = Redis::start();
+    let with = |name: &str| init(folder.path(), &[name, "--upstream", "http://a", "--redis", &redis.url()]);
+    with("new").succeeded();
+    let ran = with("second").exited(1);
+    assert!(ran.stderr.contains("--account"), "{}", ran.stderr);
+    assert!(!folder.path().join("second").exists(), "something was written");
 }
 
 #[test]

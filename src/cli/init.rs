@@ -65,6 +65,10 @@ pub(super) async fn run(args: InitArgs, options: &Options) -> Done {
         InitError::Unfit(complaints) => Failure::documents(&complaints),
         InitError::There(_) | InitError::Password | InitError::Io { .. } => Failure::failed(error),
     })?;
+    if wanted.redis.is_some() {
+        let loaded = plan.settings_in(&args.folder).map_err(Failure::failed)?;
+        room_for(&wanted.account, &loaded).await?;
+    }
     plan.write(&args.folder).map_err(|error| match error {
         InitError::There(_) | InitError::Unfit(_) | InitError::Password => Failure::failed(error),
         InitError::Io { .. } => Failure::failed(format!("{error}; what was written before it is still there")),
@@ -106,6 +110,17 @@ pub(super) async fn run(args: InitArgs, options: &Options) -> Done {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks a Redis for what will be wanted of it, so that nothing is written for an account that cannot be made.
+async fn room_for(id: &AccountId, loaded: &Loaded) -> Result<(), Failure> {
+    let held = directory(loaded).await?.account(id).await;
+    match held.map_err(|error| Failure::failed(format!("{error}; nothing was written, so the same command can be given again")))? {
+        Some(_) => {
+            Err(Failure::failed(format!("this Redis has an account {id} already; name another with --account; nothing was written")))
+        }
+        None => Ok(()),
+    }
 }
 
 async fn first_account(loaded: &Loaded, id: AccountId) -> Result<Created, Failure> {
