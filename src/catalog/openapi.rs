@@ -77,6 +77,14 @@ pub enum ImportError {
     /// No paths, or none with an operation.
     #[error("the document describes no operation")]
     Empty,
+    /// Operations, and none that can be an endpoint.
+    #[error("none of its {count} operations can be an endpoint; the first: {first}")]
+    Nothing {
+        /// How many there are.
+        count: usize,
+        /// The first one, and why.
+        first: String,
+    },
     /// References that lead to each other.
     #[error("the reference {0} leads back to itself")]
     Cycle(String),
@@ -147,7 +155,7 @@ pub fn import(source: &Source) -> Result<Imported, ImportError> {
 /// Every operation was left out; the first reason stands for all.
 fn nothing_placed(left_out: &[LeftOut]) -> ImportError {
     let first = left_out.first().map(|one| format!("{}: {}", one.request, one.because)).unwrap_or_default();
-    ImportError::Syntax(format!("none of its {} operations can be an endpoint; the first: {first}", left_out.len()))
+    ImportError::Nothing { count: left_out.len(), first }
 }
 
 fn template(operation: &Operation) -> Result<Template, String> {

@@ -71,18 +71,16 @@ impl Complaints {
         self.add(Severity::Warning, source, span, message.into())
     }
 
-    /// Adds an error about a file that could not be read at all.
-    pub fn unreadable(&mut self, file: &str, error: &super::ReadError) {
-        self.list.push(Complaint {
-            severity: Severity::Error,
-            file: file.to_owned(),
-            line: 0,
-            column: 0,
-            message: error.about(),
-            help: None,
-            excerpt: String::new(),
-            width: 0,
-        });
+    /// Adds an error about a file that could not be read at all; the returned complaint takes a `help`.
+    pub fn unreadable(&mut self, file: &str, error: &super::ReadError) -> &mut Complaint {
+        let (line, column, excerpt, help) = match error {
+            super::ReadError::Encoding { line, column, excerpt, .. } => {
+                (*line, *column, excerpt.clone(), Some("save it as UTF-8".to_owned()))
+            }
+            super::ReadError::Io { .. } | super::ReadError::Large { .. } => (0, 0, String::new(), None),
+        };
+        let (file, message) = (file.to_owned(), error.about());
+        self.list.push_mut(Complaint { severity: Severity::Error, file, line, column, message, help, excerpt, width: 1 })
     }
 
     fn add(&mut self, severity: Severity, source: &Source, span: Span, message: String) -> &mut Complaint {

@@ -44,23 +44,33 @@ pub enum ReadError {
         file: String,
     },
     /// Not UTF-8.
-    #[error("{file}:{line}: is not UTF-8 text")]
+    #[error("{file}:{line}:{column}: this is not UTF-8 text")]
     Encoding {
         /// The file as named.
         file: String,
         /// The line of the first byte that does not fit.
         line: usize,
+        /// Its place there, in characters from 1.
+        column: usize,
+        /// The line, with what is no text marked.
+        excerpt: String,
     },
 }
 
 impl ReadError {
+    /// Whether there is no such file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io { cause, .. } if cause.kind() == std::io::ErrorKind::NotFound)
+    }
+
     /// What is wrong, without the file's name.
     #[must_use]
     pub fn about(&self) -> String {
         match self {
             Self::Io { cause, .. } => format!("cannot be read: {cause}"),
             Self::Large { .. } => format!("is larger than {} MiB", MAX_BYTES >> 20),
-            Self::Encoding { line, .. } => format!("line {line} is not UTF-8 text"),
+            Self::Encoding { .. } => "this is not UTF-8 text".to_owned(),
         }
     }
 }
@@ -101,9 +111,14 @@ impl Source {
         match String::from_utf8(bytes) {
             Ok(text) => Ok(Self::new(name, text)),
             Err(error) => {
-                let good = error.utf8_error().valid_up_to();
-                let line = 1 + error.as_bytes().iter().take(good).filter(|b| **b == b'\n').count();
-                Err(ReadError::Encoding { file: name, line })
+                let (before, rest) = error.as_bytes().split_at(error.utf8_error().valid_up_to());
+                let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+                let (begun, ended) =
+                    (before.get(start..).unwrap_or_default(), rest.split(|byte| *byte == b'\n').next().unwrap_or_default());
+                let text = String::from_utf8_lossy(begun);
+                let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+                let excerpt = format!("{text}{}", String::from_utf8_lossy(ended).trim_end_matches('\r'));
+                Err(ReadError::Encoding { file: name, line, column: 1 + text.chars().count(), excerpt })
             }
         }
     }
@@ -193,7 +208,9 @@ fn diagnose<T: DeserializeOwned + JsonSchema>(source: &Source, error: &Deseriali
     let tree = match tree::build(&source.text) {
         Ok(tree) => tree,
         Err(NoTree::Scan(error)) => {
-            tell(complaints, tree::place_of(&error), wording::scan(&error));
+            let span = tree::place_of(&error);
+            let span = if wording::is_tab(&error) { tab_from(&source.text, span) } else { span };
+            tell(complaints, span, wording::scan(&error));
             return None;
         }
         Err(NoTree::Deep(span)) => {
@@ -258,6 +275,17 @@ fn place_of(error: &DeserializeError) -> Span {
         let len = usize::try_from(at.span().byte_len().unwrap_or_default()).unwrap_or(0);
         Span { start, end: start.saturating_add(len.max(1)) }
     })
+}
+
+/// The scanner stops at what stands before the tab, often in a line above: the tab is the next one that indents something.
+fn tab_from(text: &str, span: Span) -> Span {
+    let indents = |at: usize| {
+        let line = text.get(..at).unwrap_or_default().rsplit('\n').next().unwrap_or_default();
+        line.chars().all(char::is_whitespace)
+    };
+    let start = floor(text, span.start);
+    let mut tabs = memchr::memchr_iter(b'\t', text.get(start..).unwrap_or_default().as_bytes()).map(|at| start + at);
+    tabs.find(|at| indents(*at)).map_or(span, |at| Span { start: at, end: at + 1 })
 }
 
 /// Puts spaces in place of an entry and what goes with it, so that everything else stays where it stands.

@@ -279,7 +279,9 @@ fn fits(node: &Node, schema: &Value) -> bool {
 
 /// Whether a text is a whole number within the bounds of a schema.
 fn whole(text: &str, schema: &Value) -> bool {
-    let Ok(number) = text.replace('_', "").parse::<i128>() else { return false };
+    // `01` is a text to the reader.
+    let is_text = text.len() > 1 && text.trim_start_matches(['-', '+']).starts_with('0');
+    let Some(number) = text.replace('_', "").parse::<i128>().ok().filter(|_| !is_text) else { return false };
     let bound = |name: &str| schema.get(name).and_then(Value::as_i64).map(i128::from);
     bound("minimum").is_none_or(|least| number >= least) && bound("maximum").is_none_or(|most| number <= most)
 }

@@ -210,9 +210,35 @@ fn a_file_that_is_no_text_a_folder_and_none_at_all_are_told_by_name() {
     let file = folder.path().join("latin1.yaml");
     std::fs::write(&file, b"version: 1\nname: Rag\xf9\n").unwrap();
     let error = |path: &std::path::Path| Source::read(path).unwrap_err().to_string().replace(&folder.path().display().to_string(), "DIR");
-    assert_eq!(error(&file), "DIR/latin1.yaml:2: is not UTF-8 text");
+    assert_eq!(error(&file), "DIR/latin1.yaml:2:10: this is not UTF-8 text");
+    let mut complaints = Complaints::default();
+    complaints.unreadable("latin1.yaml", &Source::read(&file).unwrap_err());
+    let caret = "  |\n2 | name: Rag\u{fffd}\n  |          ^\n  = help: save it as UTF-8";
+    assert_eq!(complaints.to_string(), format!("latin1.yaml:2:10: error: this is not UTF-8 text\n{caret}"));
     assert_eq!(error(&folder.path().join("gone.yaml")), "DIR/gone.yaml: cannot be read: No such file or directory (os error 2)");
     assert_eq!(error(folder.path()), "DIR: cannot be read: Is a directory (os error 21)");
+}
+
+#[test]
+fn a_tab_is_told_where_it_stands() {
+    for (text, place) in
+        [("version: 1\n\tname: soup\n", "2:1"), ("version: 1\n\n\tname: soup\n", "3:1"), ("version: 1\nname: soup\n\tparts: {}\n", "3:1")]
+    {
+        let said = refused(text);
+        assert!(said.starts_with(&format!("recipe.yaml:{place}: error: a tab stands")), "{text:?}: {said}");
+    }
+}
+
+#[test]
+fn a_number_or_list_out_of_place_is_told_in_plain_words() {
+    for (text, place, message) in [
+        ("version: 01\nname: soup\n", "1:10", "`01` stands where a whole number, 0 or more, belongs"),
+        ("version: 1\nname: &a [soup]\nsteps: [x, *a]\n", "2:10", "a list stands where a text belongs"),
+        ("version: 1\nname: soup\ntags: &a [x]\nsteps: [x, *a]\n", "4:12", "a text belongs here"),
+    ] {
+        let said = refused(text);
+        assert!(said.starts_with(&format!("recipe.yaml:{place}: error: {message}")), "{text:?}: {said}");
+    }
 }
 
 #[test]

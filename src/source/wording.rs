@@ -16,16 +16,24 @@ fn words(message: impl Into<String>, help: &str) -> Words {
     Words { message: message.into(), help: (!help.is_empty()).then(|| help.to_owned()) }
 }
 
+/// Whether a tab stands where none may.
+pub(super) fn is_tab(error: &ScanError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::TabNotAllowed
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabInIndentation
+            | ErrorKind::TabAtBlockScalarStart
+            | ErrorKind::TabInPlainScalar
+            | ErrorKind::InvalidBlockEntryWhitespace
+            | ErrorKind::InvalidMappingValueWhitespace
+    )
+}
+
 /// Of a text that is no YAML.
 pub(super) fn scan(error: &ScanError) -> Words {
     match error.kind() {
-        ErrorKind::TabNotAllowed
-        | ErrorKind::TabInBlockIndentation
-        | ErrorKind::TabInIndentation
-        | ErrorKind::TabAtBlockScalarStart
-        | ErrorKind::TabInPlainScalar
-        | ErrorKind::InvalidBlockEntryWhitespace
-        | ErrorKind::InvalidMappingValueWhitespace => words("a tab stands where YAML takes spaces only", "indent with spaces"),
+        _ if is_tab(error) => words("a tab stands where YAML takes spaces only", "indent with spaces"),
         ErrorKind::UnclosedFlowCollection { open } => {
             words(format!("the `{open}` before this is never closed"), "close it, or look for a comma or quote that is missing")
         }
@@ -82,8 +90,8 @@ pub(super) fn typed(error: &Error) -> Words {
         }
         Error::SerdeInvalidType { unexpected, expected, .. } => words(format!("{unexpected} stands where {expected} belongs"), ""),
         Error::SerdeInvalidValue { unexpected, expected, .. } => words(format!("{unexpected} is not {expected}"), ""),
-        Error::InvalidScalar { ty, .. } => words(format!("this is no {ty}"), ""),
-        Error::Unexpected { expected, .. } => words(format!("{expected} belongs here"), ""),
+        Error::InvalidScalar { ty, .. } => words(format!("{} belongs here", plain(ty)), ""),
+        Error::Unexpected { expected, .. } => words(format!("{} belongs here", plain(expected)), ""),
         Error::AliasReplayLimitExceeded { .. }
         | Error::AliasExpansionLimitExceeded { .. }
         | Error::AliasReplayStackDepthExceeded { .. }
@@ -98,6 +106,20 @@ pub(super) fn typed(error: &Error) -> Words {
         Error::UnsupportedTag { tag, .. } => words(format!("the tag `{tag}` means nothing here"), "leave it out"),
         Error::Message { msg, .. } => words(msg.as_str(), ""),
         other => words(first_line(&other.to_string()), ""),
+    }
+}
+
+/// What the reader wants, for somebody who edits a file.
+fn plain(wanted: &str) -> &str {
+    match wanted {
+        "u8" | "u16" | "u32" | "u64" | "u128" | "usize" => "a whole number, 0 or more, without a zero before it,",
+        "i8" | "i16" | "i32" | "i64" | "i128" | "isize" => "a whole number without a zero before it",
+        "f32" | "f64" => "a number",
+        "bool" => "`true` or `false`",
+        _ if wanted.contains("scalar") || wanted.contains("string") => "a text",
+        _ if wanted.contains("mapping") => "fields (`name: …`)",
+        _ if wanted.contains("sequence") => "a list",
+        other => other,
     }
 }
 

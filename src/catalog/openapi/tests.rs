@@ -234,7 +234,7 @@ proptest::proptest! {
         let text = serde_json::json!({"openapi": "3.1.0", "paths": paths}).to_string();
         match import(&Source::new("openapi.json", text)) {
             Ok(imported) => proptest::prop_assert_eq!(imported.endpoints + imported.left_out.len(), count),
-            Err(ImportError::Syntax(why)) if why.starts_with("none of its") => {}
+            Err(ImportError::Nothing { count: left_out, .. }) => proptest::prop_assert_eq!(left_out, count),
             Err(error) => proptest::prop_assert!(false, "{}", error),
         }
     }
@@ -249,4 +249,11 @@ fn what_no_catalog_can_say_is_told() {
     let left: Vec<_> = told.left_out.iter().map(|left| left.request.as_str()).collect();
     assert_eq!(left, ["HEAD /only"]);
     assert!(!refused("openapi: 3.1.0\npaths: {/a: {}, /a: {}}\n").contains("DuplicateKeyPolicy"));
+}
+
+#[test]
+fn a_document_of_which_nothing_can_be_an_endpoint_is_not_called_no_json() {
+    let document = r#"{"openapi": "3.0.0", "info": {"title": "a", "version": "1"}, "paths": {"x": {"get": {"responses": {}}}}}"#;
+    let said = import(&Source::new("openapi.json", document)).unwrap_err().to_string();
+    assert!(said.starts_with("none of its 1 operations can be an endpoint") && said.contains("GET x"), "{said}");
 }
