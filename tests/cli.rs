@@ -59,7 +59,7 @@ fn without_settings_a_command_says_how_to_get_some() {
     assert!(ran.stderr.contains("vicar init"), "{}", ran.stderr);
     assert_eq!(ran.stdout, "");
     let missing = bare(&["-c", "nowhere.yaml", "check"]).exited(1);
-    assert!(missing.stderr.contains("nowhere.yaml"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("nowhere.yaml") && missing.stderr.contains("vicar init"), "{}", missing.stderr);
 }
 
 #[test]
@@ -214,6 +214,17 @@ fn check_prints_the_settings_in_force_and_no_secret() {
     assert_eq!((&checked["ok"], &checked["errors"]), (&json!(true), &json!([])));
     assert_eq!(checked["settings"]["limits"]["accounts"], 25);
     assert!(!checked.to_string().contains("hunter2"), "a secret is shown");
+}
+
+#[test]
+fn an_address_that_is_taken_is_told_with_the_setting_that_names_it() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let sidecar = Sidecar::behind(&Upstream::start()).prepare();
+    let ran = sidecar.vicar(&["serve", "--listen", &address]).exited(1);
+    for part in [&address[..], "(listen in the settings)", "choose another address"] {
+        assert!(ran.stderr.contains(part), "no {part:?} in {}", ran.stderr);
+    }
 }
 
 #[test]

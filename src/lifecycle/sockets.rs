@@ -40,10 +40,24 @@ pub(super) struct Sockets {
 
 /// An address that cannot be listened on.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {cause}")]
+#[error("cannot listen on {address} ({setting} in the settings): {cause}{}", advice(cause))]
 pub struct BindError {
     address: String,
+    /// What names the address.
+    setting: &'static str,
     cause: io::Error,
+}
+
+const LISTEN: &str = "listen";
+
+/// What to do about it, where somebody can.
+fn advice(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::AddrInUse => "; end what listens there (`ss -lptn` shows it), or choose another address",
+        io::ErrorKind::AddrNotAvailable => "; choose an address that this machine has (`ip address` shows them)",
+        io::ErrorKind::PermissionDenied => "; choose a port from 1024 on, or a folder that Vicar's user may write to",
+        _ => "",
+    }
 }
 
 /// A socket that was bound before this program started.
@@ -74,7 +88,9 @@ pub(super) fn inherited() -> Result<Vec<Inherited>, BindError> {
     }
     (FIRST_PASSED..)
         .take(count as usize)
-        .map(|descriptor| take_over(descriptor).map_err(|cause| BindError { address: format!("descriptor {descriptor}"), cause }))
+        .map(|descriptor| {
+            take_over(descriptor).map_err(|cause| BindError { address: format!("descriptor {descriptor}"), setting: LISTEN, cause })
+        })
         .collect()
 }
 
@@ -107,7 +123,7 @@ pub(super) fn bind(listeners: &[Listen], manners: &[Manner], mut inherited: Vec<
         listeners.iter().filter_map(|listen| listen.address.parse().ok()).filter(|wanted| is_taken(*wanted)).collect();
     for (listen, manner) in listeners.iter().zip(manners) {
         let address = listen.address.as_str();
-        let failed = |cause| BindError { address: address.to_owned(), cause };
+        let failed = |cause| BindError { address: address.to_owned(), setting: LISTEN, cause };
         if let Some(path) = address.strip_prefix("unix:") {
             let passed = inherited.extract_if(.., |one| matches!(one, Inherited::Unix(at, _) if at == Path::new(path))).next();
             let socket = match passed {
@@ -157,7 +173,11 @@ pub(super) fn bind(listeners: &[Listen], manners: &[Manner], mut inherited: Vec<
                 Inherited::Tcp(address, _) => address.to_string(),
                 Inherited::Unix(path, _) => format!("unix:{}", path.display()),
             };
-            Err(BindError { address, cause: io::Error::other("systemd passes this socket, but no `listen` of the settings names it") })
+            Err(BindError {
+                address,
+                setting: LISTEN,
+                cause: io::Error::other("systemd passes this socket, but no `listen` of the settings names it"),
+            })
         }
     }
 }
@@ -175,7 +195,7 @@ pub(super) struct AdminSocket {
 /// Binds the admin listener. It shares its address with nobody: two sidecars there would answer in turns.
 pub(super) fn bind_admin(admin: &Admin) -> Result<AdminSocket, BindError> {
     let address = admin.address.as_str();
-    let failed = |cause| BindError { address: format!("{address} (admin.address)"), cause };
+    let failed = |cause| BindError { address: address.to_owned(), setting: "admin.address", cause };
     if let Some(path) = address.strip_prefix("unix:") {
         let socket = unix(Path::new(path), 0o660).map_err(failed)?;
         return Ok(AdminSocket { listening: Listening::Unix(socket), address: None, file: Some(path.into()) });

@@ -97,7 +97,10 @@ fn load(path: &Path, overrides: &Overrides, purpose: Purpose) -> Result<Loaded, 
         Ok(source) => of_source(source, path, overrides, purpose),
         Err(error) => {
             let mut complaints = Complaints::default();
-            complaints.unreadable(&path.display().to_string(), &error);
+            let complaint = complaints.unreadable(&path.display().to_string(), &error);
+            if error.is_missing() {
+                complaint.help("name another file with --config, or write one with `vicar init --upstream URL`");
+            }
             Err(complaints)
         }
     }
