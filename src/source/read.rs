@@ -277,13 +277,13 @@ fn place_of(error: &DeserializeError) -> Span {
     })
 }
 
-/// The scanner stops at what stands before the tab, often in a line above: the tab is the next one that indents something.
+/// The scanner stops before the tab, often in a line above, or behind it: meant is the next one that indents a line.
 fn tab_from(text: &str, span: Span) -> Span {
     let indents = |at: usize| {
         let line = text.get(..at).unwrap_or_default().rsplit('\n').next().unwrap_or_default();
         line.chars().all(char::is_whitespace)
     };
-    let start = floor(text, span.start);
+    let start = text.get(..floor(text, span.start)).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
     let mut tabs = memchr::memchr_iter(b'\t', text.get(start..).unwrap_or_default().as_bytes()).map(|at| start + at);
     tabs.find(|at| indents(*at)).map_or(span, |at| Span { start: at, end: at + 1 })
 }

@@ -221,9 +221,12 @@ fn a_file_that_is_no_text_a_folder_and_none_at_all_are_told_by_name() {
 
 #[test]
 fn a_tab_is_told_where_it_stands() {
-    for (text, place) in
-        [("version: 1\n\tname: soup\n", "2:1"), ("version: 1\n\n\tname: soup\n", "3:1"), ("version: 1\nname: soup\n\tparts: {}\n", "3:1")]
-    {
+    for (text, place) in [
+        ("version: 1\n\tname: soup\n", "2:1"),
+        ("version: 1\n\n\tname: soup\n", "3:1"),
+        ("version: 1\nname: soup\n\tparts: {}\n", "3:1"),
+        ("version: 1\nparts: {}\n\tname: soup\n", "3:1"),
+    ] {
         let said = refused(text);
         assert!(said.starts_with(&format!("recipe.yaml:{place}: error: a tab stands")), "{text:?}: {said}");
     }
