@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
-    io::{Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -83,6 +83,21 @@ pub(in crate::audit) fn segments(folder: &Path) -> Result<Vec<(u64, PathBuf)>, A
 /// How large a file is; 0 if it has gone.
 pub(in crate::audit) fn size(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |meta| meta.len())
+}
+
+/// Whether a file holds nothing but zeros.
+pub(in crate::audit) fn is_blank(path: &Path) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0u8; 1 << 20];
+    loop {
+        let got = file.read(&mut buffer)?;
+        if got == 0 {
+            return Ok(true);
+        }
+        if buffer.iter().take(got).any(|b| *b != 0) {
+            return Ok(false);
+        }
+    }
 }
 
 impl Lock {
@@ -253,16 +268,8 @@ fn walk(reader: &mut SegmentReader, is_last: bool, found: &mut Found, unfinished
 /// lost its head (a power cut can do that): it is put aside under another name.
 fn set_aside_unused(path: &Path, found: &mut Found) -> Result<(), AuditError> {
     let io = |cause| AuditError::Io { path: path.to_owned(), cause };
-    let mut file = File::open(path).map_err(io)?;
-    let mut buffer = vec![0u8; 1 << 20];
-    loop {
-        let got = file.read(&mut buffer).map_err(io)?;
-        if got == 0 {
-            return fs::remove_file(path).map_err(io);
-        }
-        if buffer.iter().take(got).any(|b| *b != 0) {
-            break;
-        }
+    if is_blank(path).map_err(io)? {
+        return fs::remove_file(path).map_err(io);
     }
     let aside = path.with_extension("damaged");
     found.damage.push(format!("{} has lost its head and was put aside as {}", path.display(), aside.display()));

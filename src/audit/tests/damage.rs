@@ -70,6 +70,29 @@ fn journals_of_zeros_and_noise_are_answered_not_followed() {
 }
 
 #[test]
+fn segments_that_were_prepared_ahead_are_no_damage_and_one_without_its_head_is() {
+    let ground = Ground::new();
+    let audit = ground.open();
+    write(&audit, 0..5);
+    let files = |ground: &Ground| journal::folder::segments(ground.journal()).unwrap();
+    let end = Instant::now() + std::time::Duration::from_secs(20);
+    while files(&ground).len() < 3 && Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let killed = ground.crashed();
+    drop(audit);
+    assert_eq!(files(&killed).len(), 3, "two were to be ready");
+    let found = killed.verified();
+    assert!(found.ok && found.records == 5, "{found:?}");
+    let (_, written) = &files(&killed)[0];
+    let mut bytes = fs::read(written).unwrap();
+    bytes[..512].fill(0);
+    fs::write(written, bytes).unwrap();
+    let _ = fs::remove_file(killed.journal().join("mark"));
+    assert!(!killed.verified().ok);
+}
+
+#[test]
 fn damage_in_the_middle_is_told_and_what_follows_is_kept() {
     let ground = Ground::new();
     let audit = ground.open();

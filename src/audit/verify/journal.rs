@@ -39,12 +39,12 @@ async fn one(path: &Path, chains: &mut Chains<'_>, progress: &mut (dyn FnMut(u64
     let live = folder::in_use(path);
     let mut expected = Expected { ordinal: None, last: None, sidecar: String::new() };
     let files = folder::segments(path)?;
-    let last_file = files.last().map(|(ordinal, _)| *ordinal);
+    let last_written = if live { None } else { last_written(&files) };
     let mut open: Option<Segment> = None;
     for (ordinal, file) in files {
         let reader = match SegmentReader::open(&file) {
             Ok(Opened::Begun(reader)) => reader,
-            Ok(Opened::Unused) if Some(ordinal) == last_file || live => continue,
+            Ok(Opened::Unused) if last_written.is_none_or(|last| ordinal > last) => continue,
             Ok(Opened::Unused | Opened::Headless) => {
                 chains.complain(None, &expected.sidecar, format!("segment {ordinal} has lost its head, and with it its records"));
                 continue;
@@ -80,6 +80,13 @@ async fn one(path: &Path, chains: &mut Chains<'_>, progress: &mut (dyn FnMut(u64
         }
     }
     Ok(())
+}
+
+/// The last segment that holds anything. What is behind it was prepared ahead, several at a time where segments are small, and a
+/// writer that was killed leaves it there.
+fn last_written(files: &[(u64, PathBuf)]) -> Option<u64> {
+    let unused = |file: &Path| matches!(SegmentReader::open(file), Ok(Opened::Unused)) && folder::is_blank(file).unwrap_or(false);
+    files.iter().rev().find(|(_, file)| !unused(file)).map(|(ordinal, _)| *ordinal)
 }
 
 /// A segment, and whether a record of it has been met.
