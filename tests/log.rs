@@ -106,6 +106,31 @@ fn the_log_verifies_until_somebody_edits_it() {
 }
 
 #[test]
+fn a_log_without_a_record_is_not_said_to_be_as_it_was_written() {
+    let mut vicar = Sidecar::behind(&Upstream::start()).prepare();
+    // What operators have done is a log before a sidecar ever served.
+    let verified = |vicar: &Sidecar, from: &[&str], code: i32| {
+        vicar.vicar(&[&["audit", "verify", "--output", "json"], from].concat()).exited(code).json()
+    };
+    assert_eq!(verified(&vicar, &[], 0)["ok"], true);
+    vicar.serve();
+    verified(&vicar, &[], 0);
+    vicar.stop();
+    verified(&vicar, &[], 0);
+    fs::create_dir(vicar.folder().join("nothing")).unwrap();
+    vicar.write("empty.jsonl", "");
+    fs::remove_dir_all(vicar.folder().join("audit")).unwrap();
+    fs::create_dir(vicar.folder().join("audit")).unwrap();
+    for from in [&[][..], &["--from", "nothing"], &["--from", "empty.jsonl"], &["--from", "journal"]] {
+        let found = verified(&vicar, from, 1);
+        assert_eq!((&found["ok"], &found["records"]), (&json!(false), &json!(0)), "{from:?}");
+        assert!(found["broken"][0]["problem"].as_str().unwrap().contains("no record"), "{found}");
+        let told = vicar.vicar(&[&["audit", "verify"], from].concat()).exited(1);
+        assert!(told.stderr.contains("there is no record in the") && told.stdout.is_empty(), "{told:?}");
+    }
+}
+
+#[test]
 fn an_export_has_a_line_a_record_and_a_head_for_spreadsheets() {
     on_both(|vicar| {
         let ids = traffic(vicar);

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::unread;
 use crate::{
-    audit::{AuditError, CheckpointKey, LogSource, Verification, compare, verify},
+    audit::{AuditError, Broken, CheckpointKey, LogSource, Verification, compare, verify},
     cli::{
         Done, Failure, Options, Output,
         listing::{Cell, Table},
@@ -21,7 +21,7 @@ use crate::{
 /// Check that no record was edited, dropped, reordered or repeated.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Check that no record was edited, dropped, reordered or repeated.\n\nEach record holds the hash of the one before. With --public-key, the signed checkpoints are checked too: somebody who wrote a whole new chain does not have the key. The journal and, where one is set, the stream are looked at, or what --from says.\n\nExit 0 if all is as it was written, 1 if not.",
+    long_about = "Check that no record was edited, dropped, reordered or repeated.\n\nEach record holds the hash of the one before. With --public-key, the signed checkpoints are checked too: somebody who wrote a whole new chain does not have the key. The journal and, where one is set, the stream are looked at, or what --from says.\n\nExit 0 if all is as it was written, 1 if not, or if there is no record at all.",
     after_help = "Example:\n  vicar audit verify\n  vicar audit verify --from export.jsonl --public-key checkpoint.pub --output json"
 )]
 pub(super) struct VerifyArgs {
@@ -47,6 +47,7 @@ pub(super) async fn run(args: VerifyArgs, options: &Options) -> Done {
             (Err(error), _) => return Err(unread(error)),
         }
     }
+    let nothing = looked.iter().all(|(_, one)| one.records == 0 && one.ok);
     let mut found = Verification::default();
     found.ok = true;
     for (_, one) in &looked {
@@ -59,6 +60,18 @@ pub(super) async fn run(args: VerifyArgs, options: &Options) -> Done {
         let lacking = compare((stream, of_stream), (journal, of_journal)).await.map_err(unread)?;
         found.ok &= lacking.is_empty();
         found.broken.extend(lacking);
+    }
+    if nothing && found.ok {
+        // All of it may have been removed.
+        let sources: Vec<_> = looked.iter().map(|(source, _)| source.to_string()).collect();
+        let problem = format!("there is no record in the {}: nothing was verified", sources.join(" or the "));
+        match options.output {
+            Output::Table => return Err(Failure::failed(problem)),
+            Output::Json => {
+                found.ok = false;
+                found.broken.push(Broken { seq: None, sidecar: String::new(), problem });
+            }
+        }
     }
     match options.output {
         Output::Json => say_json(&found)?,
