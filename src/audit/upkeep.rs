@@ -15,6 +15,10 @@ use super::{
     writer::Inner,
 };
 
+/// How the record of a start begins to tell of what was damaged. [`verify`](super::verify) looks for it: of an action whose
+/// trace is lost, the chain itself shows nothing.
+pub(super) const DAMAGE_FOUND: &str = "damage was found, which `vicar audit verify` names: ";
+
 impl Inner {
     /// Closes what a crash left open, and says what was found.
     pub(super) fn recover(&self, recovery: Recovery) {
@@ -32,9 +36,6 @@ impl Inner {
         if recovery.cut > 0 {
             said.push(format!("{} bytes of a record that was not whole were cut off", recovery.cut));
         }
-        if !recovery.damage.is_empty() {
-            said.push(format!("damaged, and left as it is for `vicar audit verify`: {}", recovery.damage.join("; ")));
-        }
         match recovery.beyond {
             Some((0, beyond)) => said.push(format!("a new journal: the stream has records of this sidecar up to {beyond}, and the numbers go on from there")),
             Some((had, beyond)) => said.push(format!(
@@ -44,6 +45,9 @@ impl Inner {
         }
         if let Some(lost) = mark::ahead_of(&self.journal.keeping.folder, self.journal.last().0) {
             said.push(format!("the journal once reached record {lost}; what came after record {} is lost", self.journal.last().0));
+        }
+        if !recovery.damage.is_empty() {
+            said.push(format!("{DAMAGE_FOUND}{}", recovery.damage.join("; ")));
         }
         if !said.is_empty() {
             let detail = said.join(". ");

@@ -13,7 +13,7 @@ mod keeper;
 mod open;
 pub(super) mod scan;
 mod segment;
-mod slots;
+pub(super) mod slots;
 mod sync;
 mod tail;
 

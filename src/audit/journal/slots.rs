@@ -141,6 +141,15 @@ pub(super) fn read(
     Ok(Some(filled))
 }
 
+/// What is damaged in the slots of a journal's folder that nobody writes to.
+pub(in crate::audit) fn damage(folder: &Path, sidecar: &str) -> Vec<String> {
+    let mut damage = Vec::new();
+    if let Err(error) = read(folder, sidecar, &mut damage, |_, _| {}) {
+        damage.push(error.to_string());
+    }
+    damage
+}
+
 /// The slots that do not begin with zeros.
 fn filled(reader: &SegmentReader) -> io::Result<Vec<u16>> {
     let mut part = vec![0; READY];

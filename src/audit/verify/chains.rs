@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 
 use jiff::Timestamp;
+use memchr::memmem;
 use serde::Deserialize;
 
 use super::{BROKEN_MAX, Broken, ChainSummary, Verification};
 use crate::audit::{
     chain::{GENESIS, Seal, text},
     checkpoint::{CheckpointKey, CheckpointMark},
+    record::Kind,
+    upkeep::DAMAGE_FOUND,
 };
 
 /// How many records back a repeated one is recognised as a copy.
@@ -50,6 +53,21 @@ struct Glance<'l> {
     time: Timestamp,
     #[serde(default)]
     checkpoint: Option<CheckpointMark>,
+}
+
+/// What a start had to say of damage, if this is the record of one.
+fn damage_told(line: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Told {
+        kind: Kind,
+        action: String,
+        detail: String,
+    }
+    // Few records are, and each is looked at.
+    memmem::find(line, DAMAGE_FOUND.as_bytes())?;
+    let told: Told = serde_json::from_slice(line).ok()?;
+    let (_, damage) = told.detail.split_once(DAMAGE_FOUND)?;
+    (told.kind == Kind::System && told.action == "recovery").then(|| damage.to_owned())
 }
 
 impl<'k> Chains<'k> {
@@ -111,6 +129,9 @@ impl<'k> Chains<'k> {
         }
         if let Some(mark) = mark {
             self.check(&sidecar, seal.seq, &mark);
+        }
+        if let Some(damage) = damage_told(line) {
+            self.complain(Some(seal.seq), &sidecar, format!("tells of damage that a start has found: {damage}"));
         }
         Some((sidecar, seal.seq))
     }

@@ -9,6 +9,7 @@ use crate::audit::{
     journal::{
         FrameKind, folder,
         scan::{Opened, SegmentReader, Step},
+        slots,
     },
     mark::{self, Mark},
 };
@@ -77,6 +78,11 @@ async fn one(path: &Path, chains: &mut Chains<'_>, progress: &mut (dyn FnMut(u64
             );
         } else if !same {
             chains.complain(Some(seq), &expected.sidecar, "is not the record that the journal's mark names: the end was rewritten");
+        }
+    }
+    if !live && expected.ordinal.is_some() {
+        for damage in slots::damage(path, &expected.sidecar) {
+            chains.complain(None, &expected.sidecar, damage);
         }
     }
     Ok(())
