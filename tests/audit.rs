@@ -403,6 +403,53 @@ fn partitions_spread_sidecars_and_read_as_one_log() {
 }
 
 #[test]
+fn another_number_of_partitions_doubles_nothing_and_hides_nothing() {
+    let redis = Redis::start();
+    let mut log = Log::shipping_to(&redis.url());
+    let mut written = 0;
+    for (round, partitions) in [2, 4, 1, 3, 2, 5].into_iter().enumerate() {
+        log.settings.stream.as_mut().unwrap().partitions = partitions;
+        for name in ["a", "b", "c", "d", "e", "f"] {
+            log.settings.journal.path = log.folder.path().join(name);
+            if round == 3 && name == "b" {
+                fs::remove_dir_all(&log.settings.journal.path).unwrap();
+            }
+            let audit = Audit::open(&log.settings, name, Writer::Sidecar).unwrap();
+            write(&audit, written..written + 5);
+            written += 5;
+            now(audit.close());
+        }
+        let all = records(&log.stream());
+        let mut seen = accesses(&all);
+        seen.sort_unstable();
+        assert_eq!(seen, ids(0..written), "now {partitions}");
+        let found = verified(&log.stream());
+        assert!(found.ok && found.chains.iter().all(|chain| chain.first == 1), "now {partitions}: {:?}", found.broken);
+    }
+}
+
+#[test]
+fn a_record_in_a_partition_that_was_never_its_sidecars_is_named() {
+    let redis = Redis::start();
+    let mut log = Log::shipping_to(&redis.url());
+    log.settings.stream.as_mut().unwrap().partitions = 2;
+    let audit = log.open();
+    write(&audit, 0..3);
+    shipped(&audit, &log);
+    let mut raw = String::new();
+    let mut second = |line: audit::Line<'_>| {
+        line.raw.clone_into(&mut raw);
+        if line.record.seq == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    now(audit::read(&log.stream(), &Filter::default(), Page::default(), &mut second)).unwrap();
+    for partition in ["vicar:audit:0", "vicar:audit:1"] {
+        redis.command(&["XADD", partition, "*", "sidecar", "one", "seq", "2", "record", &raw]);
+    }
+    let found = verified(&log.stream());
+    assert!(found.broken.iter().any(|broken| broken.problem.contains("where this sidecar does not write")), "{found:?}");
+}
+
+#[test]
 fn old_entries_are_trimmed_and_no_young_ones() {
     let redis = Redis::start();
     let old = Timestamp::now().as_millisecond() - 100 * 24 * 60 * 60 * 1000;

@@ -322,7 +322,7 @@ pub struct Stream {
     /// How long records stay in it.
     #[serde(default = "defaults::keep")]
     pub keep: Span,
-    /// Streams to spread sidecars over, for a Cluster.
+    /// Streams to spread sidecars over, for a Cluster. May be changed: what was shipped stays where it is, and is read there.
     #[serde(default = "defaults::one")]
     #[schemars(range(min = 1, max = 1024))]
     pub partitions: u32,

@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr};
 use super::LogSource;
 
 /// More than a log is ever read from at once.
-const FEEDS_MAX: usize = 1024;
+const FEEDS_MAX: usize = 2048;
 
 /// Where a reading stopped: what stands there comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]

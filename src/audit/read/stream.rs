@@ -12,7 +12,7 @@ use super::{
 use crate::{
     audit::{
         error::AuditError,
-        stream::{Keys, Link},
+        stream::{Keys, Layouts, Link},
     },
     settings,
 };
@@ -50,13 +50,23 @@ pub(in crate::audit) struct StreamFeed {
     held: VecDeque<StreamEntry>,
 }
 
+impl StreamEntry {
+    /// The two numbers of its id, by which entries sort.
+    pub(in crate::audit) fn place(&self) -> Option<(u64, u64)> {
+        place(&self.id)
+    }
+}
+
 impl StreamFeed {
     pub(in crate::audit) async fn all(stream: &settings::Stream, order: Order, since_ms: Option<i64>) -> Result<Vec<Self>, AuditError> {
-        let link = Arc::new(Mutex::new(Link::connect(stream).await?));
-        let page = (PAGE / stream.partitions.max(1) as usize).max(50);
+        let mut link = Link::connect(stream).await?;
+        let layouts = Layouts::ask(&mut link, stream).await.map_err(|error| AuditError::Stream { why: error.to_string() })?;
+        let partitions: Vec<_> = layouts.partitions().collect();
+        let link = Arc::new(Mutex::new(link));
+        let page = (PAGE / partitions.len().max(1)).max(50);
         let since = since_ms.map(|ms| ms.saturating_sub(SLACK_MS).max(0).to_string());
         let mut feeds = Vec::new();
-        for keys in Keys::all(stream) {
+        for keys in partitions {
             // In a cluster each partition may be on another node, and a connection is to one of them.
             let link = if link.lock().await.is_cluster() && !feeds.is_empty() {
                 Arc::new(Mutex::new(Link::connect(stream).await?))

@@ -24,7 +24,7 @@ use crate::{
         },
         mark::{self, Mark},
         read::stream::entries,
-        stream::{Cursor, Keys, Link},
+        stream::{Cursor, Keys, Layouts, Link},
     },
     settings,
 };
@@ -44,7 +44,10 @@ const PAGE: usize = 1000;
 pub(in crate::audit) struct Lane {
     folder: PathBuf,
     sidecar: String,
-    pub(super) keys: Keys,
+    stream: settings::Stream,
+    keys: Keys,
+    /// Where its records may stand: there, and where it shipped to under other numbers of partitions.
+    homes: Vec<Keys>,
     /// Where this process writes it.
     journal: Option<Arc<Journal>>,
     place: Option<Place>,
@@ -104,6 +107,8 @@ impl Lane {
         Self {
             folder,
             sidecar,
+            stream: stream.clone(),
+            homes: vec![keys.clone()],
             keys,
             journal,
             place: None,
@@ -114,6 +119,11 @@ impl Lane {
             conflicts: 0,
             conflict: None,
         }
+    }
+
+    /// Where its records may stand.
+    pub(super) fn homes(&self) -> &[Keys] {
+        &self.homes
     }
 
     /// How often the stream had records under this sidecar's name that its journal has not.
@@ -229,16 +239,21 @@ impl Lane {
 
     /// Asks Redis where this sidecar stands, and goes there in the journal.
     async fn find_place(&mut self, link: &mut Link, say: &mut (dyn FnMut(Event) + Send)) -> Result<(), Stuck> {
+        let layouts = Layouts::join(link, &self.stream).await?;
+        self.homes = layouts.homes(&self.sidecar).collect();
         let raw: Option<String> = link.ask(redis::cmd("HGET").arg(&self.keys.cursors).arg(&self.sidecar)).await?;
+        let noted = layouts.reached(link, &self.sidecar).await?;
         self.batch.clear();
         self.place = None;
         self.unsure = false;
         let cursor = raw.clone().unwrap_or_default();
         let shipped_before = self.shipped_before();
-        let reached = match &raw {
-            Some(text) => Cursor::parse(text),
+        let known = |cursor: &Cursor| shipped_before.as_ref().is_none_or(|before| before.seq <= cursor.seq);
+        let reached = if raw.is_some() || noted.as_ref().is_some_and(known) {
+            noted
+        } else {
             // Never shipped, or the cursor has gone: the stream itself may know.
-            None => self.last_in_stream(link).await?,
+            self.last_in_stream(link).await?.or(noted)
         };
         if raw.is_none() && reached.is_none() && shipped_before.is_some() {
             let detail =
@@ -349,10 +364,19 @@ impl Lane {
 
     /// This sidecar's last record in the stream, for when the cursor has gone and the stream has not.
     async fn last_in_stream(&self, link: &mut Link) -> Result<Option<Cursor>, Stuck> {
+        let mut last: Option<Cursor> = None;
+        for home in &self.homes {
+            let found = self.last_in(link, home).await?;
+            last = last.into_iter().chain(found).max_by_key(|cursor| cursor.seq);
+        }
+        Ok(last)
+    }
+
+    async fn last_in(&self, link: &mut Link, home: &Keys) -> Result<Option<Cursor>, Stuck> {
         let mut end = "+".to_owned();
         loop {
             let mut command = redis::cmd("XREVRANGE");
-            command.arg(&self.keys.stream).arg(&end).arg("-").arg("COUNT").arg(PAGE);
+            command.arg(&home.stream).arg(&end).arg("-").arg("COUNT").arg(PAGE);
             let page = entries(link.ask::<Value>(&command).await?);
             let Some(last) = page.back() else { return Ok(None) };
             end = format!("({}", last.id);

@@ -23,7 +23,7 @@ use super::{
     event::Event,
     journal::{End, Syncer, folder},
     stats::ShippingStats,
-    stream::{Cursor, Keys, Link},
+    stream::{Cursor, Layouts, Link},
     writer::Inner,
 };
 use crate::settings;
@@ -281,7 +281,9 @@ impl Work {
         self.trimmed = Some(Instant::now());
         let keep = u64::try_from(self.stream.keep.0.as_millis()).unwrap_or(u64::MAX);
         for lane in std::iter::once(&self.own).chain(&self.operators) {
-            script::trim(link, &lane.keys, keep).await.map_err(|error| error.to_string())?;
+            for home in lane.homes() {
+                script::trim(link, home, keep).await.map_err(|error| error.to_string())?;
+            }
         }
         Ok(())
     }
@@ -332,9 +334,8 @@ pub(super) fn consult(stream: &settings::Stream, sidecar: &str, patience: Durati
         .spawn(move || {
             let ask = async {
                 let mut link = Link::connect(&stream).await.ok()?;
-                let keys = Keys::of(&stream, &sidecar);
-                let text: Option<String> = link.ask(redis::cmd("HGET").arg(&keys.cursors).arg(&sidecar)).await.ok()?;
-                text.as_deref().and_then(Cursor::parse)
+                let layouts = Layouts::ask(&mut link, &stream).await.ok()?;
+                layouts.reached(&mut link, &sidecar).await.ok()?
             };
             let _ = tell.send(runtime.block_on(async { tokio::time::timeout(patience, ask).await.ok().flatten() }));
         })

@@ -1,5 +1,9 @@
 //! The stream in Redis: its names, and how it is asked.
 
+mod layouts;
+
+pub(super) use layouts::Layouts;
+
 use std::{collections::HashMap, time::Duration};
 
 use redis::{
@@ -46,18 +50,18 @@ pub(super) struct Keys {
 impl Keys {
     /// Of the partition that `sidecar` ships to.
     pub(super) fn of(stream: &settings::Stream, sidecar: &str) -> Self {
+        Self::among(&stream.name, sidecar, stream.partitions.max(1))
+    }
+
+    /// Of the partition that `sidecar` ships to where there are so many.
+    fn among(name: &str, sidecar: &str, partitions: u32) -> Self {
         let hash = blake3::hash(sidecar.as_bytes());
         let number = hash.as_bytes().first_chunk().map_or(0, |head| u32::from_le_bytes(*head));
-        Self::partition(stream, number % stream.partitions.max(1))
+        Self::partition(name, number % partitions, partitions)
     }
 
-    /// Of all partitions.
-    pub(super) fn all(stream: &settings::Stream) -> impl Iterator<Item = Self> {
-        (0..stream.partitions.max(1)).map(|number| Self::partition(stream, number))
-    }
-
-    fn partition(stream: &settings::Stream, number: u32) -> Self {
-        let name = if stream.partitions > 1 { format!("{}:{number}", stream.name) } else { stream.name.clone() };
+    fn partition(name: &str, number: u32, partitions: u32) -> Self {
+        let name = if partitions > 1 { format!("{name}:{number}") } else { name.to_owned() };
         // A tag in the name itself is the tag of both keys; else the whole name is. Both begin with the stream's name, so
         // that whoever may use keys of that prefix may use both.
         let tagged = name.split_once('{').is_some_and(|(_, rest)| rest.split_once('}').is_some_and(|(tag, _)| !tag.is_empty()));

@@ -1,6 +1,10 @@
 //! The stream: its entries, whose fields have to say what their records say, and how far each sidecar had shipped.
 
-use std::{collections::HashMap, ops::ControlFlow, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::ControlFlow,
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use redis::{FromRedisValue as _, Value};
@@ -13,7 +17,7 @@ use crate::{
             Filter, LogSource, Order, Page, read,
             stream::{StreamEntry, StreamFeed},
         },
-        stream::{Keys, Link, cursors},
+        stream::{Cursor, Keys, Layouts, Link, cursors},
     },
     settings,
 };
@@ -25,24 +29,26 @@ pub(super) async fn verify(
 ) -> Result<(), AuditError> {
     // Asked first: the stream may grow meanwhile, but it was no shorter than this.
     let mut link = Link::connect(settings).await?;
-    let mut reached = Vec::new();
-    for keys in Keys::all(settings) {
-        reached.extend(cursors(&mut link, &keys).await.map_err(|error| AuditError::Stream { why: error.to_string() })?);
-    }
-    chains.had_shipped(reached.iter().map(|(sidecar, cursor)| (sidecar.clone(), cursor.seq)).collect());
-    for mut feed in StreamFeed::all(settings, Order::OldestFirst, None).await? {
-        while let Some(entry) = feed.next_entry().await? {
-            one(&entry, settings, &feed.keys, chains);
-            breathe(chains, progress).await;
+    let unasked = |error: redis::RedisError| AuditError::Stream { why: error.to_string() };
+    let layouts = Layouts::ask(&mut link, settings).await.map_err(unasked)?;
+    let mut reached: BTreeMap<String, (Cursor, Keys)> = BTreeMap::new();
+    for keys in layouts.partitions() {
+        for (sidecar, cursor) in cursors(&mut link, &keys).await.map_err(unasked)? {
+            // Where it shipped to under another number of partitions, an older one stays.
+            if reached.get(&sidecar).is_none_or(|(furthest, _)| furthest.seq < cursor.seq) {
+                reached.insert(sidecar, (cursor, keys.clone()));
+            }
         }
     }
-    for keys in Keys::all(settings) {
+    chains.had_shipped(reached.iter().map(|(sidecar, (cursor, _))| (sidecar.clone(), cursor.seq)).collect());
+    in_their_order(settings, &layouts, chains, progress).await?;
+    for keys in layouts.partitions() {
         deletions(&mut link, &keys, chains).await;
     }
-    for (sidecar, cursor) in reached {
+    for (sidecar, (cursor, keys)) in reached {
         match chains.last_of(&sidecar) {
             // All of it may have been trimmed by age; that leaves an empty stream behind, and not none.
-            None if cursor.seq > 0 && is_gone(&mut link, &Keys::of(settings, &sidecar)).await => {
+            None if cursor.seq > 0 && is_gone(&mut link, &keys).await => {
                 let problem = format!("{sidecar} had shipped up to record {} and there is no stream: it was deleted", cursor.seq);
                 chains.complain(Some(cursor.seq), &sidecar, problem);
             }
@@ -57,6 +63,31 @@ pub(super) async fn verify(
             }
             Some(_) => {}
         }
+    }
+    Ok(())
+}
+
+/// Looks at every entry, in the order in which they came: a sidecar whose partition has changed goes on in another.
+async fn in_their_order(
+    settings: &settings::Stream,
+    layouts: &Layouts,
+    chains: &mut Chains<'_>,
+    progress: &mut (dyn FnMut(u64) + Send),
+) -> Result<(), AuditError> {
+    let mut feeds = StreamFeed::all(settings, Order::OldestFirst, None).await?;
+    let mut heads = BTreeMap::new();
+    for (number, feed) in feeds.iter_mut().enumerate() {
+        if let Some(entry) = feed.next_entry().await? {
+            heads.insert((entry.place(), number), entry);
+        }
+    }
+    while let Some(((_, number), entry)) = heads.pop_first() {
+        let Some(feed) = feeds.get_mut(number) else { continue };
+        one(&entry, layouts, &feed.keys, chains);
+        if let Some(next) = feed.next_entry().await? {
+            heads.insert((next.place(), number), next);
+        }
+        breathe(chains, progress).await;
     }
     Ok(())
 }
@@ -84,6 +115,7 @@ pub(super) async fn lacks(
 ) -> Result<Vec<Broken>, AuditError> {
     let unasked = |error: redis::RedisError| AuditError::Stream { why: error.to_string() };
     let mut link = Link::connect(settings).await?;
+    let layouts = Layouts::ask(&mut link, settings).await.map_err(unasked)?;
     let mut broken = Vec::new();
     for chain in &of_journal.chains {
         let Some((_, shipped)) = of_stream.shipped.iter().find(|(sidecar, _)| *sidecar == chain.sidecar) else { continue };
@@ -102,8 +134,10 @@ pub(super) async fn lacks(
             ControlFlow::Break(())
         })
         .await?;
-        let keys = Keys::of(settings, &chain.sidecar);
-        let note: Option<i64> = link.ask(redis::cmd("HGET").arg(&keys.cursors).arg("")).await.map_err(unasked)?;
+        let mut note: Option<i64> = None;
+        for home in layouts.homes(&chain.sidecar) {
+            note = note.max(link.ask(redis::cmd("HGET").arg(&home.cursors).arg("")).await.map_err(unasked)?);
+        }
         let trimmed = match note {
             Some(ms) => Timestamp::from_millisecond(ms).unwrap_or(Timestamp::MAX),
             None => Timestamp::now().checked_sub(settings.keep.0).unwrap_or(Timestamp::MIN),
@@ -122,7 +156,7 @@ pub(super) async fn lacks(
 /// By how much the clocks of a sidecar and of Redis may differ.
 const CLOCKS: Duration = Duration::from_secs(10 * 60);
 
-fn one(entry: &StreamEntry, settings: &settings::Stream, keys: &Keys, chains: &mut Chains<'_>) {
+fn one(entry: &StreamEntry, layouts: &Layouts, keys: &Keys, chains: &mut Chains<'_>) {
     let Some(record) = &entry.record else {
         chains.complain(None, "", format!("the stream's entry {} is none of Vicar's: somebody else wrote it", entry.id));
         return;
@@ -133,7 +167,14 @@ fn one(entry: &StreamEntry, settings: &settings::Stream, keys: &Keys, chains: &m
     if !named || !numbered || entry.foreign {
         chains.complain(Some(seq), &sidecar, format!("the fields of the stream's entry {} are not those of its record", entry.id));
     }
-    if Keys::of(settings, &sidecar) != *keys {
-        chains.complain(Some(seq), &sidecar, format!("stands in {}, where this sidecar does not write: it was inserted", keys.stream));
+    if !layouts.homes(&sidecar).any(|home| home == *keys) {
+        chains.complain(
+            Some(seq),
+            &sidecar,
+            format!(
+                "stands in {}, where this sidecar does not write, and did not under another number of partitions: it was inserted",
+                keys.stream
+            ),
+        );
     }
 }
