@@ -324,6 +324,44 @@ fn a_lost_journal_goes_on_behind_the_stream() {
 }
 
 #[test]
+fn an_end_that_was_taken_off_the_journal_is_missed_for_what_was_shipped() {
+    let redis = Redis::start();
+    let (log, other) = (Log::shipping_to(&redis.url()), Log::shipping_to(&redis.url()));
+    // Its journal is on another machine.
+    let elsewhere = Audit::open(&other.settings, "two", Writer::Sidecar).unwrap();
+    write(&elsewhere, 0..2000);
+    now(elsewhere.close());
+    let audit = log.open();
+    let differences = |log: &Log, meanwhile: &dyn Fn()| {
+        let journal = verified(&log.journal());
+        meanwhile();
+        let stream = verified(&log.stream());
+        assert!(journal.ok && stream.ok, "{:?} {:?}", journal.broken, stream.broken);
+        now(audit::compare((&log.stream(), &stream), (&log.journal(), &journal))).unwrap()
+    };
+    write(&audit, 0..1000);
+    let growing = || {
+        write(&audit, 1000..4000);
+        eventually("all is shipped", || (audit.stats().shipping.unwrap().backlog_records == 0).then_some(()));
+    };
+    assert_eq!(differences(&log, &growing), []);
+    now(audit.close());
+    drop(audit);
+    let path = &log.settings.journal.path;
+    let mut segments: Vec<_> = fs::read_dir(path).unwrap().map(|file| file.unwrap().path()).collect();
+    segments.retain(|file| file.extension().is_some_and(|end| end == "journal"));
+    segments.sort();
+    assert!(segments.len() > 1);
+    fs::remove_file(segments.last().unwrap()).unwrap();
+    fs::remove_file(path.join("mark")).unwrap();
+    let found = verified(&log.journal());
+    assert!(found.broken.iter().any(|broken| broken.problem.contains("record 4000 was shipped")), "{found:?}");
+    fs::remove_file(path.join("shipped")).unwrap();
+    let found = differences(&log, &|| {});
+    assert!(matches!(found.as_slice(), [one] if one.sidecar == "one" && one.problem.contains("its end was removed")), "{found:?}");
+}
+
+#[test]
 fn sidecars_that_share_a_name_are_told_from_a_journal_that_was_lost() {
     let redis = Redis::start();
     let conflicts = |audit: &Audit| audit.stats().shipping.unwrap().conflicts;

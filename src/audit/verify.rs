@@ -91,7 +91,8 @@ pub async fn verify(
 }
 
 /// What two verified sources of one log have to say of each other: records that the stream lacks though the journal holds
-/// them, they were shipped, and age cannot have taken them.
+/// them, they were shipped, and age cannot have taken them; and records of a sidecar that writes here which the stream has,
+/// and the journal not any more. The journal is to have been verified first.
 ///
 /// # Errors
 /// When one of them cannot be read.
@@ -100,7 +101,7 @@ pub async fn compare(
     (journal, of_journal): (&LogSource, &Verification),
 ) -> Result<Vec<Broken>, AuditError> {
     match stream {
-        LogSource::Stream(settings) => stream::lacks(settings, of_stream, journal, of_journal).await,
+        LogSource::Stream(settings) => stream::differences(settings, of_stream, journal, of_journal).await,
         LogSource::Journal(_) | LogSource::File(_) => Ok(Vec::new()),
     }
 }

@@ -37,6 +37,7 @@ struct Expected {
 async fn one(path: &Path, chains: &mut Chains<'_>, progress: &mut (dyn FnMut(u64) + Send)) -> Result<(), AuditError> {
     // Read first: the journal may grow meanwhile, but it was no shorter than this.
     let marked = mark::read(path, Mark::Written);
+    let shipped = mark::read(path, Mark::Shipped);
     let live = folder::in_use(path);
     let mut expected = Expected { ordinal: None, last: None, sidecar: String::new() };
     let files = folder::segments(path)?;
@@ -67,8 +68,12 @@ async fn one(path: &Path, chains: &mut Chains<'_>, progress: &mut (dyn FnMut(u64
         segment.walk(live, &mut expected, chains, progress).await?;
         open = Some(segment);
     }
+    let reached = expected.last.map_or(0, |(seq, _)| seq);
+    if let Some((seq, _)) = shipped.filter(|(seq, _)| reached < *seq) {
+        let problem = format!("record {seq} was shipped and the journal now ends with {reached}: its end was cut off");
+        chains.complain(Some(reached.saturating_add(1)), &expected.sidecar, problem);
+    }
     if let Some((seq, hash)) = marked {
-        let reached = expected.last.map_or(0, |(seq, _)| seq);
         let same = expected.last.is_some_and(|(last, found)| last != seq || text(&found) == hash);
         if reached < seq {
             chains.complain(

@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use redis::{FromRedisValue as _, Value};
 
-use super::{Broken, Chains, Verification, breathe};
+use super::{Broken, ChainSummary, Chains, Verification, breathe};
 use crate::{
     audit::{
         error::AuditError,
@@ -105,9 +105,9 @@ async fn is_gone(link: &mut Link, keys: &Keys) -> bool {
     link.ask::<u64>(redis::cmd("EXISTS").arg(&keys.stream)).await.is_ok_and(|there| there == 0)
 }
 
-/// What the journal at hand holds and the stream should: records that were shipped and are younger than what was ever
-/// trimmed. Taken off the beginning, they would look like what age has taken.
-pub(super) async fn lacks(
+/// What one of the two holds and the other should. From the journal nothing goes off the end, and what is missing at the
+/// beginning of the stream may have been taken by nothing but age.
+pub(super) async fn differences(
     settings: &settings::Stream,
     of_stream: &Verification,
     journal: &LogSource,
@@ -119,6 +119,12 @@ pub(super) async fn lacks(
     let mut broken = Vec::new();
     for chain in &of_journal.chains {
         let Some((_, shipped)) = of_stream.shipped.iter().find(|(sidecar, _)| *sidecar == chain.sidecar) else { continue };
+        if let Some(last) = ends_before(*shipped, chain, journal).await? {
+            let problem = format!(
+                "record {shipped} of this sidecar was shipped and the journal ends with {last}: its end was removed, or the sidecar went on elsewhere under this name"
+            );
+            broken.push(Broken { seq: Some(last.saturating_add(1)), sidecar: chain.sidecar.clone(), problem });
+        }
         let there = of_stream.chains.iter().find(|other| other.sidecar == chain.sidecar);
         let last_lacking = there.map_or(*shipped, |there| there.first.saturating_sub(1)).min(*shipped).min(chain.last);
         if last_lacking < chain.first {
@@ -151,6 +157,23 @@ pub(super) async fn lacks(
         }
     }
     Ok(broken)
+}
+
+/// Where a sidecar's journal ends, if that is before the last record that was shipped from it.
+async fn ends_before(shipped: u64, chain: &ChainSummary, journal: &LogSource) -> Result<Option<u64>, AuditError> {
+    // Operators' commands may be given on several machines, each with a journal of its own.
+    if shipped <= chain.last || chain.sidecar.ends_with(".operator") {
+        return Ok(None);
+    }
+    // It may have grown since it was verified.
+    let mut last = chain.last;
+    let filter = Filter { sidecar: Some(chain.sidecar.clone()), ..Filter::default() };
+    read(journal, &filter, Page { order: Order::NewestFirst, limit: Some(1) }, &mut |line| {
+        last = last.max(line.record.seq);
+        ControlFlow::Continue(())
+    })
+    .await?;
+    Ok(Some(last).filter(|last| *last < shipped))
 }
 
 /// By how much the clocks of a sidecar and of Redis may differ.
