@@ -16,6 +16,7 @@ use crate::{
 /// Print the log for other programs: JSON lines, CSV, or OCSF for a SIEM. Oldest first.
 #[derive(Debug, Args)]
 #[command(
+    long_about = "Print the log for other programs: JSON lines, CSV, or OCSF for a SIEM. Oldest first.\n\nThat is in the order in which records reached the log. Where several sidecars ship to one stream, one that was cut off from it for a while hands in older records behind newer ones of the others.",
     after_help = "Example:\n  vicar audit export --since 30d --format csv > november.csv\n  vicar audit export --format jsonl > log.jsonl && vicar audit verify --from log.jsonl"
 )]
 pub(super) struct ExportArgs {

@@ -23,6 +23,7 @@ use crate::{
 /// Find records: by time, account, key, user, resource, action, decision.
 #[derive(Debug, Args)]
 #[command(
+    long_about = "Find records: by time, account, key, user, resource, action, decision.\n\nThey come in the order in which they reached the log. Where several sidecars ship to one stream, one that was cut off from it for a while hands in older records behind newer ones of the others.",
     after_help = "Example:\n  vicar audit query --since 24h --account reporting --decision deny\n  vicar audit query --subject zoe@acme.example --output json | jq .path"
 )]
 pub(super) struct QueryArgs {
@@ -31,7 +32,7 @@ pub(super) struct QueryArgs {
     /// No more than this many.
     #[arg(long, value_name = "N", help_heading = "How")]
     limit: Option<u64>,
-    /// The latest first, instead of as they happened.
+    /// What reached the log last comes first.
     #[arg(long, help_heading = "How")]
     newest_first: bool,
     #[command(flatten)]
