@@ -9,7 +9,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     ops::ControlFlow,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc,
@@ -610,6 +610,62 @@ fn nothing_is_forwarded_that_the_journal_cannot_hold() {
     assert_eq!(upstream.seen().len(), forwarded, "what was refused was not forwarded");
     disk.make_space();
     eventually("requests go through again", || (call().status == 200).then_some(()));
+}
+
+/// A disk whose file system finds itself broken when told to; gone when dropped. `None` where mounting is not allowed.
+struct FrailDisk(TempDir);
+
+impl FrailDisk {
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let (image, at) = (folder.path().join("image"), folder.path().join("disk"));
+        fs::create_dir(&at).unwrap();
+        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        let done = |command: &mut Command| command.output().is_ok_and(|out| out.status.success());
+        if done(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))
+            && done(Command::new("mount").args(["-t", "ext4", "-o", "loop,errors=remount-ro"]).arg(&image).arg(&at))
+        {
+            return Some(Self(folder));
+        }
+        eprintln!("skipped: a file system in a file cannot be mounted here");
+        None
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("disk")
+    }
+
+    fn break_down(&self) {
+        let source = Command::new("findmnt").args(["-n", "-o", "SOURCE"]).arg(self.path()).output().unwrap();
+        let source = String::from_utf8(source.stdout).unwrap();
+        let device = Path::new(source.trim()).file_name().unwrap();
+        fs::write(Path::new("/sys/fs/ext4").join(device).join("trigger_fs_error"), "1").unwrap();
+    }
+}
+
+impl Drop for FrailDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).output();
+    }
+}
+
+#[test]
+fn a_sidecar_whose_disk_takes_no_flush_is_not_ready() {
+    let Some(disk) = FrailDisk::mount() else { return };
+    let upstream = Upstream::start();
+    let journal = format!("{{journal: {{path: \"{}\", segment: 1MiB, durability: disk}}}}", disk.path().join("audit").display());
+    let sidecar = Sidecar::behind(&upstream).set("audit", &journal).start();
+    let call = Call::get("/user/2/Ac1/list").with(sidecar.app());
+    sidecar.send(&call).expect_status(200);
+    Call::get("/readyz").send(sidecar.admin()).expect_status(200);
+    disk.break_down();
+    let refused = eventually("it is noticed", || Some(sidecar.send(&call)).filter(|answer| answer.status != 200));
+    refused.expect(503, "audit-unavailable");
+    let ready = Call::get("/readyz").send(sidecar.admin());
+    ready.expect_status(503);
+    assert!(ready.json()["audit"]["journal"].as_str().unwrap().contains("does not work"), "{:?}", ready.json());
+    let metrics = Call::get("/metrics").send(sidecar.admin());
+    assert!(metrics.text().contains("\nvicar_audit_writable 0\n"), "{}", metrics.text());
 }
 
 #[test]

@@ -224,13 +224,14 @@ impl Audit {
     pub fn stats(&self) -> AuditStats {
         let inner = &self.inner;
         let (records, open_entries, unavailable) = inner.journal.counts();
+        let broken = self.syncer.as_ref().is_some_and(|syncer| syncer.is_broken());
         let end = inner.journal.end();
         AuditStats {
             records,
             open_entries,
             journal_bytes: inner.journal.bytes.load(Ordering::Relaxed) + end.at,
             segments: inner.journal.segments.load(Ordering::Relaxed),
-            unavailable,
+            unavailable: unavailable.or_else(|| broken.then_some(AuditUnavailable::Broken)),
             refused: inner.refused.load(Ordering::Relaxed),
             folded: inner.folded.load(Ordering::Relaxed),
             cut_bytes: inner.cut,

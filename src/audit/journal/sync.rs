@@ -57,6 +57,11 @@ impl Syncer {
         }
     }
 
+    /// Whether the disk did not take what was last flushed.
+    pub(in crate::audit) fn is_broken(&self) -> bool {
+        self.synced.borrow().broken
+    }
+
     /// Waits for the end, which [`Journal::seal`] brings about.
     pub(in crate::audit) fn join(&self) {
         self.waker.unpark();
