@@ -692,6 +692,19 @@ fn nothing_goes_through_once_the_journal_was_removed() {
     }
 }
 
+#[test]
+fn nothing_goes_through_once_a_file_has_the_place_of_the_journal() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::behind(&upstream).start();
+    let call = Call::get("/user/2/Ac1/list").with(sidecar.app());
+    sidecar.send(&call).expect_status(200);
+    let path = sidecar.folder().join("audit");
+    fs::rename(&path, sidecar.folder().join("audit.old")).unwrap();
+    fs::write(&path, "").unwrap();
+    let refused = eventually("it is noticed", || Some(sidecar.send(&call)).filter(|answer| answer.status != 200));
+    refused.expect(503, "audit-unavailable");
+}
+
 // ===== what callers choose =====
 
 #[test]

@@ -81,12 +81,7 @@ impl Mapped {
 
     /// Whether the file no longer stands under its name: somebody has removed, moved or replaced it.
     pub(super) fn is_gone(&self) -> bool {
-        let same = |here: &Metadata, there: &Metadata| (here.dev(), here.ino()) == (there.dev(), there.ino());
-        match (self.file.metadata(), std::fs::metadata(&self.path)) {
-            (Ok(here), Ok(there)) => !same(&here, &there),
-            (_, Err(error)) => error.kind() == io::ErrorKind::NotFound,
-            (Err(_), Ok(_)) => false,
-        }
+        is_gone(&self.file, &self.path)
     }
 
     /// Returns when all that was stored is on disk.
@@ -268,6 +263,16 @@ impl Mapped {
             // yet, and the byte is zero and stays so.
             unsafe { self.map.as_mut_ptr().add(at).write_volatile(0) };
         }
+    }
+}
+
+/// Whether an open file no longer stands under this name: somebody has removed, moved or replaced it, or a folder above.
+pub(super) fn is_gone(file: &File, path: &Path) -> bool {
+    let same = |here: &Metadata, there: &Metadata| (here.dev(), here.ino()) == (there.dev(), there.ino());
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(here), Ok(there)) => !same(&here, &there),
+        (_, Err(error)) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        (Err(_), Ok(_)) => false,
     }
 }
 
