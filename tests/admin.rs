@@ -587,6 +587,12 @@ fn of_two_admins_who_change_the_same_thing_the_second_is_told() {
     ask(&sidecar, &admin, "PATCH", &format!("/keys/{key}"), Some(json!({"name": "renamed"}))).expect_status(200);
     let late = with_token(Call::new("DELETE", &format!("/api/v1/keys/{key}")), &admin).header("If-Match", &old).send(sidecar.admin());
     late.expect(412, "changed");
+    ask(&sidecar, &admin, "POST", "/accounts", Some(json!({"id": "app", "name": "Again"}))).expect_status(409);
+    let of = |told: &str| changes(&sidecar).into_iter().filter(|change| change.starts_with(told)).collect::<Vec<_>>();
+    for (told, once) in [(format!("key.delete key:{key} "), "zoe refused"), ("account.create account:app zoe ".to_owned(), "refused")] {
+        let records = eventually("the attempt is in the log", || Some(of(&told)).filter(|records| !records.is_empty()));
+        assert_eq!(records, [format!("{told}{once}")], "what can be seen to fail is not said to be done first");
+    }
 }
 
 #[test]

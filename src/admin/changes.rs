@@ -1,6 +1,7 @@
 //! What admins change, for API and console alike: asked of the roles table, written down, then done.
 //!
-//! What is about to change is in the journal before it changes; what cannot be written down is not done. A key's id is
+//! What is about to change is in the journal before it changes; what cannot be written down is not done. A change that can
+//! be seen to fail is written down as refused alone; one that fails all the same, as refused behind that. A key's id is
 //! known only once it is made, so a new key is written down before anybody sees its secret, and taken back if that fails.
 //! A change that has begun goes on when the one who asked for it has gone.
 
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     audit::Event,
-    directory::{AccountChange, Created, Directory, DirectoryError, KeyChange, NewAccount, NewKey, Rotated, RotatedBy},
+    directory::{AccountChange, Created, Directory, DirectoryError, KeyChange, NewAccount, NewKey, Rotated, RotatedBy, as_seen},
     identity::{Account, AccountId, Key, KeyId, Status},
 };
 
@@ -24,7 +25,11 @@ use crate::{
 pub(super) async fn create_account(desk: &Desk, who: &Who, new: NewAccount) -> Result<Account, Refusal> {
     let event = about_account(who, "account.create", &new.id).detail(format!("named {}", new.name.trim()));
     allowed(desk, who, Right::CreateAccount, Scope::Whole, &event)?;
-    recorded(desk, event, move |directory| async move { directory.create_account(new, Timestamp::now()).await }).await
+    let taken = desk.shared.backend.account(&new.id).await.and_then(|known| match known {
+        Some(known) => Err(DirectoryError::AccountExists(known.id)),
+        None => Ok(()),
+    });
+    recorded(desk, event, taken, move |directory| async move { directory.create_account(new, Timestamp::now()).await }).await
 }
 
 /// Renames, describes, disables or enables an account.
@@ -48,16 +53,16 @@ pub(super) async fn change_account(
     ];
     let event = about_account(who, verb, id).detail(list(told));
     allowed(desk, who, Right::ChangeAccount, Scope::Account(id), &event)?;
-    let id = id.clone();
-    recorded(desk, event, move |directory| async move { directory.change_account(&id, change, revision).await }).await
+    let (id, as_seen) = (id.clone(), account_as_seen(desk, id, revision).await);
+    recorded(desk, event, as_seen, move |directory| async move { directory.change_account(&id, change, revision).await }).await
 }
 
 /// Deletes an account and its keys.
 pub(super) async fn delete_account(desk: &Desk, who: &Who, id: &AccountId, revision: Option<u64>) -> Result<Account, Refusal> {
     let event = about_account(who, "account.delete", id);
     allowed(desk, who, Right::DeleteAccount, Scope::Account(id), &event)?;
-    let id = id.clone();
-    recorded(desk, event, move |directory| async move { directory.delete_account(&id, revision).await }).await
+    let (id, as_seen) = (id.clone(), account_as_seen(desk, id, revision).await);
+    recorded(desk, event, as_seen, move |directory| async move { directory.delete_account(&id, revision).await }).await
 }
 
 /// Makes a key.
@@ -98,7 +103,8 @@ pub(super) async fn change_key(desk: &Desk, who: &Who, id: KeyId, change: KeyCha
     };
     let event = about_key(who, verb, &key).detail(change.told(&key));
     allowed(desk, who, Right::ChangeKey, Scope::Account(&key.account), &event)?;
-    recorded(desk, event, move |directory| async move { directory.change_key(id, change, revision).await }).await
+    let as_seen = as_seen(key.revision, revision, || format!("the access key {}", key.id));
+    recorded(desk, event, as_seen, move |directory| async move { directory.change_key(id, change, revision).await }).await
 }
 
 /// Gives a key a new secret; the old one is taken for `overlap` yet.
@@ -106,8 +112,9 @@ pub(super) async fn rotate_key(desk: &Desk, who: &Who, id: KeyId, overlap: Durat
     let key = known_key(desk, who, id).await?;
     let event = about_key(who, "key.rotate", &key).detail(format!("the old secret lives for {}", crate::settings::Span(overlap)));
     allowed(desk, who, Right::RotateKey, Scope::Account(&key.account), &event)?;
-    recorded(desk, event, move |directory| async move { directory.rotate_key(id, RotatedBy::Operator, overlap, Timestamp::now()).await })
-        .await
+    let rotate =
+        move |directory: Arc<dyn Directory>| async move { directory.rotate_key(id, RotatedBy::Operator, overlap, Timestamp::now()).await };
+    recorded(desk, event, Ok(()), rotate).await
 }
 
 /// Deletes a key.
@@ -115,7 +122,8 @@ pub(super) async fn delete_key(desk: &Desk, who: &Who, id: KeyId, revision: Opti
     let key = known_key(desk, who, id).await?;
     let event = about_key(who, "key.delete", &key).detail(format!("named {}", key.name));
     allowed(desk, who, Right::DeleteKey, Scope::Account(&key.account), &event)?;
-    recorded(desk, event, move |directory| async move { directory.delete_key(id, revision).await }).await
+    let as_seen = as_seen(key.revision, revision, || format!("the access key {}", key.id));
+    recorded(desk, event, as_seen, move |directory| async move { directory.delete_key(id, revision).await }).await
 }
 
 /// A key that the admin may see. One of an account they may not see is as good as none.
@@ -145,13 +153,29 @@ fn allowed(desk: &Desk, who: &Who, right: Right, scope: Scope<'_>, event: &Event
     }
 }
 
-/// Writes `event` down, then makes the change. A change that cannot be made is written down as refused, too.
-async fn recorded<T, F>(desk: &Desk, event: Event, change: impl FnOnce(Arc<dyn Directory>) -> F + Send + 'static) -> Result<T, Refusal>
+/// Whether an account is still what the admin has seen.
+async fn account_as_seen(desk: &Desk, id: &AccountId, revision: Option<u64>) -> Result<(), DirectoryError> {
+    let known = desk.shared.backend.account(id).await?.ok_or_else(|| DirectoryError::NoSuchAccount(id.clone()))?;
+    as_seen(known.revision, revision, || format!("the service account {id}"))
+}
+
+/// Writes `event` down, then makes the change, if it is `foreseen` to be possible. A change that cannot be made is written
+/// down as refused.
+async fn recorded<T, F>(
+    desk: &Desk,
+    event: Event,
+    foreseen: Result<(), DirectoryError>,
+    change: impl FnOnce(Arc<dyn Directory>) -> F + Send + 'static,
+) -> Result<T, Refusal>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, DirectoryError>> + Send,
 {
     let shared = desk.shared.clone();
+    if let Err(error) = foreseen {
+        shared.audit.record_event(event.refused().detail(error.to_string()));
+        return Err(error.into());
+    }
     detached(async move {
         shared.audit.record(event.clone()).await?;
         change(shared.backend.clone()).await.map_err(|error| {

@@ -37,7 +37,7 @@ pub(super) fn new_account(new: NewAccount, now: Timestamp) -> Result<Account, Di
 }
 
 pub(super) fn change_account(old: &Account, change: &AccountChange, revision: Option<u64>) -> Result<Account, DirectoryError> {
-    unchanged(old.revision, revision, || format!("the service account {}", old.id))?;
+    as_seen(old.revision, revision, || format!("the service account {}", old.id))?;
     let mut new = old.clone();
     if let Some(status) = change.status {
         new.status = status;
@@ -59,7 +59,7 @@ pub(super) fn change_account(old: &Account, change: &AccountChange, revision: Op
 }
 
 pub(super) fn may_delete_account(old: &Account, revision: Option<u64>) -> Result<(), DirectoryError> {
-    unchanged(old.revision, revision, || format!("the service account {}", old.id))
+    as_seen(old.revision, revision, || format!("the service account {}", old.id))
 }
 
 // ===== keys =====
@@ -92,7 +92,7 @@ pub(super) fn change_key(
     revision: Option<u64>,
     now: Timestamp,
 ) -> Result<Key, DirectoryError> {
-    unchanged(old.revision, revision, || format!("the access key {}", old.id))?;
+    as_seen(old.revision, revision, || format!("the access key {}", old.id))?;
     let mut new = old.clone();
     if let Some(name) = &change.name {
         new.name = display_name(name)?;
@@ -153,7 +153,7 @@ pub(super) fn rotate_key(
 }
 
 pub(super) fn may_delete_key(old: &Key, revision: Option<u64>) -> Result<(), DirectoryError> {
-    unchanged(old.revision, revision, || format!("the access key {}", old.id))
+    as_seen(old.revision, revision, || format!("the access key {}", old.id))
 }
 
 // ===== admins =====
@@ -196,7 +196,11 @@ fn active(account: &Account) -> Result<(), DirectoryError> {
     }
 }
 
-fn unchanged(is: u64, was: Option<u64>, what: impl FnOnce() -> String) -> Result<(), DirectoryError> {
+/// Whether what is about to be changed is still what somebody has seen: of the revision `was`, where that was said.
+///
+/// # Errors
+/// [`DirectoryError::Changed`].
+pub(crate) fn as_seen(is: u64, was: Option<u64>, what: impl FnOnce() -> String) -> Result<(), DirectoryError> {
     if was.is_none_or(|was| was == is) { Ok(()) } else { Err(DirectoryError::Changed { what: what() }) }
 }
 
