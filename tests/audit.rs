@@ -669,9 +669,35 @@ fn a_sidecar_whose_disk_takes_no_flush_is_not_ready() {
 }
 
 #[test]
+fn nothing_goes_through_while_the_disk_takes_nothing() {
+    let Some(disk) = FrailDisk::mount() else { return };
+    let upstream = Upstream::start();
+    let journal = format!("{{journal: {{path: \"{}\"}}}}", disk.path().join("audit").display());
+    let sidecar = Sidecar::behind(&upstream).set("audit", &journal).start();
+    let call = Call::get("/user/2/Ac1/list").with(sidecar.app());
+    sidecar.send(&call).expect_status(200);
+    let lock = disk.path().join("audit/lock");
+    let refused = || eventually("it is noticed", || Some(sidecar.send(&call)).filter(|answer| answer.status != 200));
+    // A file that takes nothing stands for a disk that does so for a while.
+    let immutable = |how: &str| Command::new("chattr").arg(how).arg(&lock).output().is_ok_and(|out| out.status.success());
+    assert!(immutable("+i"));
+    refused().expect(503, "audit-unavailable");
+    Call::get("/readyz").send(sidecar.admin()).expect_status(503);
+    assert!(immutable("-i"));
+    eventually("requests go through again", || (sidecar.send(&call).status == 200).then_some(()));
+    eventually("the log says so", || sidecar.records().iter().any(|record| record["action"] == "degraded-end").then_some(()));
+    disk.break_down();
+    refused().expect(503, "audit-unavailable");
+    assert!(sidecar.log().contains("takes nothing any more"), "{}", sidecar.log());
+    let forwarded = upstream.seen().len();
+    sidecar.send(&call).expect(503, "audit-unavailable");
+    assert_eq!(upstream.seen().len(), forwarded);
+}
+
+#[test]
 fn nothing_goes_through_once_the_journal_was_removed() {
     let upstream = Upstream::start();
-    for gone in ["audit", "audit/000000000001.journal", "audit/open"] {
+    for gone in ["audit", "audit/000000000001.journal", "audit/open", "audit/lock"] {
         let mut sidecar = Sidecar::behind(&upstream).start();
         let call = Call::get("/user/2/Ac1/list").with(sidecar.app());
         sidecar.send(&call).expect_status(200);

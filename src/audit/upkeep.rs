@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     chain,
+    error::AuditUnavailable,
     event::Event,
     journal::{Notice, Recovery, Takes},
     line::Ending,
@@ -106,11 +107,15 @@ pub(super) fn keep(inner: Arc<Inner>) -> Box<dyn FnMut(Notice) + Send> {
                 marked = (now, seq);
             }
         }
-        Notice::TakenAgain { since } => {
-            let mut begun = Event::system("degraded").detail("the journal had no space: requests were refused");
+        Notice::TakenAgain { since, trouble } => {
+            let (was, is) = match trouble {
+                AuditUnavailable::Full => ("had no space", "has space"),
+                _ => ("could not be written to its disk", "can be written to its disk"),
+            };
+            let mut begun = Event::system("degraded").detail(format!("the journal {was}: requests were refused"));
             begun.time = Some(since);
             inner.event(begun);
-            inner.event(Event::system("degraded-end").detail("the journal has space again"));
+            inner.event(Event::system("degraded-end").detail(format!("the journal {is} again")));
         }
         Notice::Trimmed { segments, bytes } => {
             inner.event(

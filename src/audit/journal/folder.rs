@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -37,7 +38,8 @@ pub(in crate::audit) const OPERATORS: &str = "operator";
 /// The right to write to a journal, given back when dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 /// What a journal looked like when it was opened.
@@ -121,7 +123,21 @@ impl Lock {
             }
         }
         file.set_len(0).and_then(|()| write!(file, "{}", std::process::id())).map_err(io)?;
-        Ok(Self { _file: file })
+        Ok(Self { file, path })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether its file no longer stands under its name: then another process may take the lock as well.
+    pub(super) fn is_gone(&self) -> bool {
+        super::segment::is_gone(&self.file, &self.path)
+    }
+
+    /// Whether the disk still takes what is written. A store into a mapping does not tell.
+    pub(super) fn try_disk(&self) -> std::io::Result<()> {
+        self.file.write_all_at(std::process::id().to_string().as_bytes(), 0)
     }
 }
 

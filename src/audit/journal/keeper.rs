@@ -8,7 +8,14 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{AHEAD, AHEAD_FOR, AuditUnavailable, Journal, behind::Behind, folder, segment::ZEROS, slots, tail::trouble_of};
+use super::{
+    AHEAD, AHEAD_FOR, AuditUnavailable, Journal,
+    behind::Behind,
+    folder,
+    segment::{Mapped, ZEROS},
+    slots,
+    tail::trouble_of,
+};
 
 /// How often it looks without being woken.
 const LOOK: Duration = Duration::from_millis(200);
@@ -30,6 +37,8 @@ pub(in crate::audit) enum Notice {
     TakenAgain {
         /// Since when.
         since: Timestamp,
+        /// Why they were.
+        trouble: AuditUnavailable,
     },
     /// Old segments were removed.
     Trimmed {
@@ -38,6 +47,15 @@ pub(in crate::audit) enum Notice {
         /// How large they were.
         bytes: u64,
     },
+}
+
+/// What the disk said when it was last tried.
+#[derive(Debug, Default)]
+struct Disk {
+    /// How much had been written then: where nothing is written, nothing is lost.
+    written: u64,
+    /// Since when it takes nothing.
+    failing: Option<Timestamp>,
 }
 
 /// How fast the journal grows.
@@ -68,7 +86,7 @@ impl Keeper {
             move || {
                 let (mut trimmed, mut looked) = (Instant::now(), Instant::now());
                 let mut told: Option<AuditUnavailable> = None;
-                let mut pace = Pace::default();
+                let (mut pace, mut disk) = (Pace::default(), Disk::default());
                 // Only ever read: it takes address space, no memory.
                 let zeros = vec![0; ZEROS];
                 while !journal.stop.load(Ordering::Acquire) {
@@ -79,6 +97,7 @@ impl Keeper {
                     if looked.elapsed() >= LOOK {
                         looked = Instant::now();
                         journal.look_after_files();
+                        journal.look_after_disk(&mut disk, &mut *tell);
                     }
                     if grown || trimmed.elapsed() >= RETENTION {
                         trimmed = Instant::now();
@@ -137,7 +156,7 @@ impl Journal {
                         tracing::info!("the audit journal has space again");
                     }
                     if let Some(since) = since {
-                        tell(Notice::TakenAgain { since });
+                        tell(Notice::TakenAgain { since, trouble: AuditUnavailable::Full });
                     }
                 }
                 Err(error) => {
@@ -179,16 +198,53 @@ impl Journal {
             let slots = tail.slots.as_ref().map(|slots| slots.mapped().clone());
             std::iter::once(tail.current.mapped().clone()).chain(slots).collect::<Vec<_>>()
         };
-        let Some(gone) = files.iter().find(|mapped| mapped.is_gone()) else { return };
+        let lock = self.lock.is_gone().then(|| self.lock.path());
+        let mapped = files.iter().find(|mapped| mapped.is_gone());
+        if lock.is_none() && mapped.is_none() {
+            return;
+        }
         let mut tail = self.tail();
         // A segment that is full by now may have gone for its age.
-        let in_use = gone.ordinal == tail.current.mapped().ordinal || gone.ordinal == slots::ORDINAL;
-        if tail.ended.is_none() && in_use {
+        let in_use = |gone: &&Arc<Mapped>| gone.ordinal == tail.current.mapped().ordinal || gone.ordinal == slots::ORDINAL;
+        let Some(gone) = lock.or(mapped.filter(in_use).map(|gone| gone.path.as_path())) else { return };
+        if tail.ended.is_none() {
             tail.ended = Some(AuditUnavailable::Removed);
             tracing::error!(
-                file = %gone.path.display(),
+                file = %gone.display(),
                 "a file of the audit journal was removed or replaced while it was in use; every request is refused until the sidecar is started again"
             );
+        }
+    }
+
+    /// A file system that has found an error takes nothing more, and a store into a mapping does not tell: what is written
+    /// there would be gone with the machine.
+    fn look_after_disk(&self, disk: &mut Disk, tell: &mut dyn FnMut(Notice)) {
+        let written = self.tail().written;
+        if disk.failing.is_none() && written == disk.written {
+            return;
+        }
+        disk.written = written;
+        match (self.lock.try_disk(), disk.failing) {
+            // A full one is found where space is needed.
+            (Err(error), None) if trouble_of(&error) == AuditUnavailable::Broken => {
+                let mut tail = self.tail();
+                if tail.ended.is_none() {
+                    tail.ended = Some(AuditUnavailable::Broken);
+                    disk.failing = Some(Timestamp::now());
+                    tracing::error!(%error, folder = %self.keeping.folder.display(), "the audit journal's disk takes nothing any more; requests are refused until it does");
+                }
+            }
+            (Ok(()), Some(since)) => {
+                disk.failing = None;
+                let mut tail = self.tail();
+                if tail.ended == Some(AuditUnavailable::Broken) {
+                    tail.ended = None;
+                    drop(tail);
+                    tracing::info!("the audit journal's disk works again");
+                    tell(Notice::TakenAgain { since, trouble: AuditUnavailable::Broken });
+                }
+            }
+            (Ok(()) | Err(_), _) => {}
         }
     }
 

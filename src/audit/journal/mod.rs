@@ -88,7 +88,7 @@ pub(super) struct Journal {
     /// That one included.
     pub(super) segments: AtomicU64,
     stop: AtomicBool,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// An entry that has ended, and has no record yet.
@@ -241,8 +241,12 @@ impl Journal {
         if let Err(stuck) = self.flush_waiting(&mut tail) {
             tracing::error!(%stuck, records = tail.waiting.len(), "audit records that found no space are lost; requests among them read as interrupted");
         }
-        tail.ended = Some(AuditUnavailable::Closed);
+        let removed = tail.ended.replace(AuditUnavailable::Closed) == Some(AuditUnavailable::Removed);
         tail.current.settle();
+        if removed {
+            // What stands under these names now may be another sidecar's; the next start mends what is ours.
+            return;
+        }
         for unused in tail.ready.drain(..) {
             let _ = std::fs::remove_file(&unused.mapped().path);
         }

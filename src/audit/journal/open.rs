@@ -95,7 +95,7 @@ impl Journal {
             bytes: AtomicU64::new(full.iter().sum()),
             segments: AtomicU64::new(full.len() as u64 + 1),
             stop: AtomicBool::new(false),
-            _lock: lock,
+            lock,
             keeping,
         };
         let recovery =
