@@ -331,6 +331,25 @@ fn a_credentials_file_is_the_owners_alone_and_never_overwritten() {
 }
 
 #[test]
+fn who_could_not_be_shown_a_secret_is_told_of_the_key() {
+    on_both(|vicar| {
+        vicar.made(&["account", "create", "app", "--name", "App"]);
+        for output in ["table", "json"] {
+            let mut create = Command::new(VICAR);
+            create.current_dir(vicar.folder()).args(["key", "create", "app", "--name", "job", "--output", output]);
+            let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+            let ran = create.env_remove("VICAR_CONFIG").stdout(full).output().unwrap();
+            let told = String::from_utf8(ran.stderr).unwrap();
+            let made = vicar.made(&["key", "list", "app"]);
+            let id = made.as_array().unwrap().last().unwrap()["id"].as_str().unwrap();
+            assert_eq!(ran.status.code(), Some(1));
+            assert!(told.contains("its secret is lost") && told.contains(id), "{told} {made}");
+            vicar.vicar(&["key", "delete", id, "--yes"]).succeeded();
+        }
+    });
+}
+
+#[test]
 fn an_admins_token_is_shown_once_and_can_be_taken_back() {
     on_both(|vicar| {
         vicar.made(&["account", "create", "app", "--name", "App"]);

@@ -135,8 +135,22 @@ fn about(key: &Key) -> String {
     format!("named {}, {ends}", key.name)
 }
 
+/// Shows the secret. A reader that went away is a failure here: what it has not read, nobody has.
 fn show(key: &Key, secret: &Secret, place: Option<Place>, options: &Options) -> Done {
     let saved = place.map(|place| place.write(key, secret)).transpose()?;
+    let safe = saved.is_some();
+    print(key, secret, saved, options).map_err(|failure| {
+        if safe {
+            return failure;
+        }
+        Failure::failed(format!(
+            "the secret could not be printed; the key {} is there, but its secret is lost: rotate or delete it",
+            key.id
+        ))
+    })
+}
+
+fn print(key: &Key, secret: &Secret, saved: Option<PathBuf>, options: &Options) -> Done {
     let previous_until = key.previous.as_ref().map(|previous| previous.until);
     let shown = Shown { account: &key.account, id: key.id, secret: secret.reveal(), name: &key.name, expires: key.expires, previous_until };
     match options.output {
