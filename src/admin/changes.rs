@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     audit::Event,
-    directory::{AccountChange, Created, Directory, DirectoryError, KeyChange, NewAccount, NewKey, Rotated, RotatedBy, as_seen},
+    directory::{
+        AccountChange, Created, Directory, DirectoryError, KeyChange, NewAccount, NewKey, Rotated, RotatedBy, account_as_seen, key_as_seen,
+    },
     identity::{Account, AccountId, Key, KeyId, Status},
 };
 
@@ -53,7 +55,7 @@ pub(super) async fn change_account(
     ];
     let event = about_account(who, verb, id).detail(list(told));
     allowed(desk, who, Right::ChangeAccount, Scope::Account(id), &event)?;
-    let (id, as_seen) = (id.clone(), account_as_seen(desk, id, revision).await);
+    let (id, as_seen) = (id.clone(), known_as_seen(desk, id, revision).await);
     recorded(desk, event, as_seen, move |directory| async move { directory.change_account(&id, change, revision).await }).await
 }
 
@@ -61,7 +63,7 @@ pub(super) async fn change_account(
 pub(super) async fn delete_account(desk: &Desk, who: &Who, id: &AccountId, revision: Option<u64>) -> Result<Account, Refusal> {
     let event = about_account(who, "account.delete", id);
     allowed(desk, who, Right::DeleteAccount, Scope::Account(id), &event)?;
-    let (id, as_seen) = (id.clone(), account_as_seen(desk, id, revision).await);
+    let (id, as_seen) = (id.clone(), known_as_seen(desk, id, revision).await);
     recorded(desk, event, as_seen, move |directory| async move { directory.delete_account(&id, revision).await }).await
 }
 
@@ -103,8 +105,8 @@ pub(super) async fn change_key(desk: &Desk, who: &Who, id: KeyId, change: KeyCha
     };
     let event = about_key(who, verb, &key).detail(change.told(&key));
     allowed(desk, who, Right::ChangeKey, Scope::Account(&key.account), &event)?;
-    let as_seen = as_seen(key.revision, revision, || format!("the access key {}", key.id));
-    recorded(desk, event, as_seen, move |directory| async move { directory.change_key(id, change, revision).await }).await
+    recorded(desk, event, key_as_seen(&key, revision), move |directory| async move { directory.change_key(id, change, revision).await })
+        .await
 }
 
 /// Gives a key a new secret; the old one is taken for `overlap` yet.
@@ -122,8 +124,7 @@ pub(super) async fn delete_key(desk: &Desk, who: &Who, id: KeyId, revision: Opti
     let key = known_key(desk, who, id).await?;
     let event = about_key(who, "key.delete", &key).detail(format!("named {}", key.name));
     allowed(desk, who, Right::DeleteKey, Scope::Account(&key.account), &event)?;
-    let as_seen = as_seen(key.revision, revision, || format!("the access key {}", key.id));
-    recorded(desk, event, as_seen, move |directory| async move { directory.delete_key(id, revision).await }).await
+    recorded(desk, event, key_as_seen(&key, revision), move |directory| async move { directory.delete_key(id, revision).await }).await
 }
 
 /// A key that the admin may see. One of an account they may not see is as good as none.
@@ -153,10 +154,10 @@ fn allowed(desk: &Desk, who: &Who, right: Right, scope: Scope<'_>, event: &Event
     }
 }
 
-/// Whether an account is still what the admin has seen.
-async fn account_as_seen(desk: &Desk, id: &AccountId, revision: Option<u64>) -> Result<(), DirectoryError> {
+/// Whether an account is there, and what the admin has seen.
+async fn known_as_seen(desk: &Desk, id: &AccountId, revision: Option<u64>) -> Result<(), DirectoryError> {
     let known = desk.shared.backend.account(id).await?.ok_or_else(|| DirectoryError::NoSuchAccount(id.clone()))?;
-    as_seen(known.revision, revision, || format!("the service account {id}"))
+    account_as_seen(&known, revision)
 }
 
 /// Writes `event` down, then makes the change, if it is `foreseen` to be possible. A change that cannot be made is written

@@ -22,7 +22,7 @@ pub use contract::{
     NewAccount, NewAdmin, NewKey, News, Quota, Rotated, RotatedBy,
 };
 pub use error::DirectoryError;
-pub(crate) use record::{DESCRIPTION_MAX_CHARS, as_seen};
+pub(crate) use record::{DESCRIPTION_MAX_CHARS, account_as_seen, key_as_seen};
 pub use redis::LEAST_ACL;
 pub use sign_in::{Caller, Client, Presented, Refused, SignInReason, sign_in};
 pub use stamp::Stamp;

@@ -37,7 +37,7 @@ pub(super) fn new_account(new: NewAccount, now: Timestamp) -> Result<Account, Di
 }
 
 pub(super) fn change_account(old: &Account, change: &AccountChange, revision: Option<u64>) -> Result<Account, DirectoryError> {
-    as_seen(old.revision, revision, || format!("the service account {}", old.id))?;
+    account_as_seen(old, revision)?;
     let mut new = old.clone();
     if let Some(status) = change.status {
         new.status = status;
@@ -58,7 +58,11 @@ pub(super) fn change_account(old: &Account, change: &AccountChange, revision: Op
     Ok(new)
 }
 
-pub(super) fn may_delete_account(old: &Account, revision: Option<u64>) -> Result<(), DirectoryError> {
+/// Whether an account is still what somebody has seen: of `revision`, where that was said. So it may be deleted.
+///
+/// # Errors
+/// [`DirectoryError::Changed`].
+pub(crate) fn account_as_seen(old: &Account, revision: Option<u64>) -> Result<(), DirectoryError> {
     as_seen(old.revision, revision, || format!("the service account {}", old.id))
 }
 
@@ -92,7 +96,7 @@ pub(super) fn change_key(
     revision: Option<u64>,
     now: Timestamp,
 ) -> Result<Key, DirectoryError> {
-    as_seen(old.revision, revision, || format!("the access key {}", old.id))?;
+    key_as_seen(old, revision)?;
     let mut new = old.clone();
     if let Some(name) = &change.name {
         new.name = display_name(name)?;
@@ -152,7 +156,11 @@ pub(super) fn rotate_key(
     Ok(Rotated { key, secret })
 }
 
-pub(super) fn may_delete_key(old: &Key, revision: Option<u64>) -> Result<(), DirectoryError> {
+/// The same for a key.
+///
+/// # Errors
+/// [`DirectoryError::Changed`].
+pub(crate) fn key_as_seen(old: &Key, revision: Option<u64>) -> Result<(), DirectoryError> {
     as_seen(old.revision, revision, || format!("the access key {}", old.id))
 }
 
@@ -196,11 +204,7 @@ fn active(account: &Account) -> Result<(), DirectoryError> {
     }
 }
 
-/// Whether what is about to be changed is still what somebody has seen: of the revision `was`, where that was said.
-///
-/// # Errors
-/// [`DirectoryError::Changed`].
-pub(crate) fn as_seen(is: u64, was: Option<u64>, what: impl FnOnce() -> String) -> Result<(), DirectoryError> {
+fn as_seen(is: u64, was: Option<u64>, what: impl FnOnce() -> String) -> Result<(), DirectoryError> {
     if was.is_none_or(|was| was == is) { Ok(()) } else { Err(DirectoryError::Changed { what: what() }) }
 }
 

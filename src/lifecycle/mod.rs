@@ -161,8 +161,7 @@ pub fn path_rules(settings: &Settings) -> PathRules {
 /// What the settings say that counts before a policy, for the same.
 #[must_use]
 pub fn terms(settings: &Settings) -> Terms<'_> {
-    let reserved = settings.guard.reserved_query.iter().map(|name| query::fold(name.as_bytes()));
-    Terms { path: path_rules(settings), reserved_query: reserved.collect(), self_service: &settings.self_service }
+    Terms { path: path_rules(settings), reserved_query: query::reserved(settings).into(), self_service: &settings.self_service }
 }
 
 /// The rules that `loaded` puts in force around a catalog and a policy.

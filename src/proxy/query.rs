@@ -1,5 +1,7 @@
 //! Names in the query, read the way the laxest upstream might read them.
 
+use crate::settings::Settings;
+
 /// The first name in `query` that may not be there: not in `allowed` where the endpoint names what it takes, else
 /// one of `reserved` (folded by [`fold`]).
 #[must_use]
@@ -17,6 +19,12 @@ pub fn refused(query: &str, allowed: Option<&[Box<str>]>, reserved: &[String]) -
         };
         bad.then(|| String::from_utf8_lossy(&decoded).into_owned())
     })
+}
+
+/// The names that `guard.reserved_query` refuses, folded.
+#[must_use]
+pub fn reserved(settings: &Settings) -> Vec<String> {
+    settings.guard.reserved_query.iter().map(|name| fold(name.as_bytes())).collect()
 }
 
 /// A name with everything folded that some server folds: case, `api.key` and `api-key` to `api_key`, `key[]` to `key`.

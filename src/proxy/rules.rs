@@ -84,7 +84,7 @@ impl Rules {
             names,
             path: PathRules { allow_parameters: guard_passes(&settings.guard, Pass::PathParameters) },
             content_types: settings.guard.content_types.iter().map(|t| t.to_ascii_lowercase().into_boxed_str()).collect(),
-            reserved_query: settings.guard.reserved_query.iter().map(|name| super::query::fold(name.as_bytes())).collect(),
+            reserved_query: super::query::reserved(settings),
             trusted: settings.trusted_proxies.clone(),
             self_service: settings.self_service.clone(),
             body_limit: settings.limits.body.0,

@@ -136,7 +136,7 @@ impl Lock {
     }
 
     /// Whether the disk still takes what is written. A store into a mapping does not tell.
-    pub(super) fn try_disk(&self) -> std::io::Result<()> {
+    pub(super) fn try_disk(&self) -> io::Result<()> {
         self.file.write_all_at(std::process::id().to_string().as_bytes(), 0)
     }
 }

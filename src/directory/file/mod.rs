@@ -155,7 +155,7 @@ impl Directory for FileDirectory {
         let id = id.clone();
         self.change(move |contents, _| {
             let account = contents.accounts.get(&id).ok_or_else(|| DirectoryError::NoSuchAccount(id.clone()))?;
-            record::may_delete_account(account, revision)?;
+            record::account_as_seen(account, revision)?;
             let account = Account::clone(account);
             contents.accounts.remove(&id);
             contents.keys.remove(&id);
@@ -203,7 +203,7 @@ impl Directory for FileDirectory {
         let shared = self.shared.clone();
         self.change(move |contents, _| {
             let (_, slot) = slot(contents, id)?;
-            record::may_delete_key(slot, revision)?;
+            record::key_as_seen(slot, revision)?;
             let key = Key::clone(slot);
             for keys in contents.keys.values_mut() {
                 keys.retain(|key| key.id != id);

@@ -109,7 +109,7 @@ impl Directory for RedisDirectory {
         Box::pin(async move {
             self.change(async || {
                 let (raw, account) = self.account_record(id).await?;
-                record::may_delete_account(&account, revision)?;
+                record::account_as_seen(&account, revision)?;
                 let index = keys_field(id);
                 let keys = self.field(index.clone()).await?;
                 let mut commit = Commit::default()
@@ -187,7 +187,7 @@ impl Directory for RedisDirectory {
         Box::pin(async move {
             self.change(async || {
                 let KeyRecord { raw, key, used, .. } = self.key_record(id).await?;
-                record::may_delete_key(&key, revision)?;
+                record::key_as_seen(&key, revision)?;
                 let commit = Commit::default()
                     .expect(key_field(id), Some(raw))
                     .del(key_field(id))
