@@ -82,13 +82,13 @@ impl Entry {
     }
 
     fn end(&mut self, outcome: Outcome) {
-        if let Some((inner, closing)) = self.close(outcome) {
+        if let Some((inner, closing)) = self.close(outcome, Instant::now()) {
             inner.journal.record_or_wait(closing.line, Takes::Closing(closing.place));
         }
     }
 
     /// Its record, for who writes it.
-    fn close(&mut self, outcome: Outcome) -> Option<(Arc<Inner>, Closing)> {
+    fn close(&mut self, outcome: Outcome, now: Instant) -> Option<(Arc<Inner>, Closing)> {
         let inner = self.inner.take()?;
         let mut line = std::mem::take(&mut self.line);
         let ending = Ending {
@@ -97,7 +97,7 @@ impl Entry {
             bytes_in: self.received,
             bytes_out: self.sent,
             upstream_us: self.upstream_us,
-            total_us: Some(u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)),
+            total_us: Some(u64::try_from(now.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX)),
         };
         ending.write(&mut line);
         Some((inner, Closing { line, place: self.place }))
@@ -108,25 +108,25 @@ impl Entry {
 /// before it waits for anything; dropped, they are written, and a crash before that leaves them as interrupted.
 #[derive(Default)]
 pub struct Closings {
-    inner: Option<Arc<Inner>>,
-    ended: Vec<Closing>,
+    ended: Vec<Entry>,
+    /// Empty but while they are written.
+    closing: Vec<Closing>,
 }
 
 impl Closings {
     /// None yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { inner: None, ended: Vec::new() }
+        Self { ended: Vec::new(), closing: Vec::new() }
     }
 
     /// All of this entry went through.
-    pub fn complete(&mut self, mut entry: Entry) {
-        let Some((inner, closing)) = entry.close(Outcome::Completed) else { return };
-        if self.inner.as_ref().is_some_and(|known| !Arc::ptr_eq(known, &inner)) {
+    pub fn complete(&mut self, entry: Entry) {
+        let of_one_log = |other: &Entry| other.inner.as_ref().map(Arc::as_ptr) == entry.inner.as_ref().map(Arc::as_ptr);
+        if !self.ended.first().is_none_or(of_one_log) {
             self.write();
         }
-        self.inner = Some(inner);
-        self.ended.push(closing);
+        self.ended.push(entry);
         if self.ended.len() == LANES {
             self.write();
         }
@@ -134,8 +134,19 @@ impl Closings {
 
     /// Writes what was not written yet.
     pub fn write(&mut self) {
-        if let Some(inner) = self.inner.take() {
-            inner.journal.close_all(&mut self.ended);
+        if self.ended.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let mut log = None;
+        for mut entry in self.ended.drain(..) {
+            if let Some((inner, closing)) = entry.close(Outcome::Completed, now) {
+                log = Some(inner);
+                self.closing.push(closing);
+            }
+        }
+        if let Some(log) = log {
+            log.journal.close_all(&mut self.closing);
         }
     }
 }

@@ -41,15 +41,15 @@ pub(super) fn of(headers: &HeaderMap, ids: &RequestIds) -> Trace {
     })
 }
 
-/// `00-` 32 hex `-` 16 hex `-` 2 hex, neither id all zero.
+/// `00-` 32 hex `-` 16 hex `-` 2 hex, neither id all zero. What a later version puts behind that is not looked at.
 fn parse(value: &[u8], ids: &RequestIds) -> Option<Trace> {
-    let is_hex = |part: &[u8]| part.iter().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let mut parts = value.split(|b| *b == b'-');
-    let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let shaped = version.len() == 2 && flags.len() == 2 && [version, trace, span, flags].into_iter().all(is_hex);
-    let known = version != b"ff" && (version != b"00" || parts.next().is_none());
-    let zero = trace.iter().all(|b| *b == b'0') || span.iter().all(|b| *b == b'0');
-    if !shaped || !known || zero {
+    let (version, rest) = value.split_first_chunk::<2>()?;
+    let (id, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<32>()?;
+    let (parent, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<16>()?;
+    let (flags, rest) = rest.strip_prefix(b"-")?.split_first_chunk::<2>()?;
+    let known = version != b"ff" && (rest.is_empty() || version != b"00" && rest.starts_with(b"-"));
+    let shaped = is_hex(version) && is_hex(id) && is_hex(parent) && is_hex(flags);
+    if !shaped || !known || id == &[b'0'; 32] || parent == &[b'0'; 16] {
         return None;
     }
     // The lowest bit of the flags.
@@ -58,7 +58,12 @@ fn parse(value: &[u8], ids: &RequestIds) -> Option<Trace> {
     } else {
         Sampled::No
     };
-    Some(Trace { id: trace.try_into().ok()?, parent: Some(span.try_into().ok()?), span: hex(ids.bits() | 1), sampled })
+    Some(Trace { id: *id, parent: Some(*parent), span: hex(ids.bits() | 1), sampled })
+}
+
+fn is_hex<const N: usize>(text: &[u8; N]) -> bool {
+    // Without a branch inside, so that it is vectorised.
+    text.iter().fold(0, |strange, b| strange | u8::from(!matches!(b, b'0'..=b'9' | b'a'..=b'f'))) == 0
 }
 
 fn hex(bits: u64) -> [u8; 16] {
@@ -132,6 +137,13 @@ mod tests {
             let trace = came(&format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}")).unwrap();
             assert_eq!(trace.sampled(), wanted, "{flags}");
         }
+    }
+
+    #[test]
+    fn a_later_version_may_say_more() {
+        assert!(came("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").is_some());
+        assert!(came("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more").is_some());
+        assert!(came("01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01more").is_none());
     }
 
     #[test]

@@ -37,6 +37,9 @@ const BYTES: usize = 128 << 10;
 /// How often Redis is asked whether it still stands where it stood, while there is nothing to ship: a flush, or a replica
 /// that took over and had not everything yet, is made good without waiting for the next record.
 const CONFIRM: Duration = Duration::from_secs(1);
+/// How often it is noted down beside the journal how far it has been shipped, while there is more to ship. Whoever dies in
+/// between is told by Redis.
+const MARK: Duration = Duration::from_millis(100);
 /// Entries looked through at a time for our last one.
 const PAGE: usize = 1000;
 
@@ -58,6 +61,9 @@ pub(in crate::audit) struct Lane {
     emptied: bool,
     /// When Redis last said where it stands.
     confirmed: Instant,
+    /// The last record that was shipped, if that is still to be noted down.
+    unmarked: Option<Cursor>,
+    marked: Instant,
     conflicts: u64,
     /// The record that the last of them was about: until something was shipped behind it, it is met again.
     conflict: Option<Cursor>,
@@ -116,6 +122,8 @@ impl Lane {
             batch: Batch::default(),
             emptied: false,
             confirmed: Instant::now(),
+            unmarked: None,
+            marked: Instant::now(),
             conflicts: 0,
             conflict: None,
         }
@@ -139,6 +147,15 @@ impl Lane {
     /// After anything went wrong: ask Redis where we stand before the next step.
     pub(super) fn doubt_place(&mut self) {
         self.unsure = true;
+        self.mark();
+    }
+
+    /// Notes down how far it has been shipped.
+    fn mark(&mut self) {
+        if let Some(last) = self.unmarked.take() {
+            self.marked = Instant::now();
+            mark::write(&self.folder, Mark::Shipped, last.seq, &last.hash);
+        }
     }
 
     /// While Redis cannot be asked: looks for the oldest record that waits, so that its age is known.
@@ -199,6 +216,7 @@ impl Lane {
             if let Some(journal) = &self.journal {
                 journal.shipped_further(std::mem::take(&mut self.batch.passed));
             }
+            self.mark();
             return self.still_there(link).await;
         };
         let records = self.batch.records();
@@ -210,9 +228,12 @@ impl Lane {
                 if let Some(journal) = &self.journal {
                     journal.shipped_further(self.batch.passed);
                 }
-                mark::write(&self.folder, Mark::Shipped, last.seq, &last.hash);
                 self.emptied = !self.batch.is_full();
                 self.batch.clear();
+                self.unmarked = Some(last);
+                if self.marked.elapsed() >= MARK {
+                    self.mark();
+                }
                 Ok(Moved::Shipped(shipped))
             }
             // An answer that was lost, a failover, a flush: what Redis says is what holds.
@@ -239,6 +260,7 @@ impl Lane {
 
     /// Asks Redis where this sidecar stands, and goes there in the journal.
     async fn find_place(&mut self, link: &mut Link, say: &mut (dyn FnMut(Event) + Send)) -> Result<(), Stuck> {
+        self.mark();
         let layouts = Layouts::join(link, &self.stream).await?;
         self.homes = layouts.homes(&self.sidecar).collect();
         let raw: Option<String> = link.ask(redis::cmd("HGET").arg(&self.keys.cursors).arg(&self.sidecar)).await?;
@@ -386,6 +408,12 @@ impl Lane {
                 }
             }
         }
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.mark();
     }
 }
 

@@ -14,7 +14,7 @@ use vicar::{
     audit::{Audit, Event, Filter, Format, Line, LogSource, Order, Page, Writer, export, read, verify},
     settings,
 };
-use xxhash_rust::xxh64::xxh64;
+use twox_hash::XxHash3_64;
 
 const SEGMENT: &str = "000000000001.journal";
 const SEGMENT_HEAD: usize = 512;
@@ -130,8 +130,8 @@ fn forged(bytes: &[u8]) -> Vec<u8> {
         let at = segment.len() as u64;
         let letter = if line.starts_with(b"open ") { b'o' } else { b'r' };
         let commit = line.len() as u64 | u64::from(letter) << 32 | 0x5C_A7_01 << 40;
-        let seed = 1u64.rotate_left(40) ^ at ^ u64::from(letter).rotate_left(32);
-        let check = (xxh64(line, seed) & 0x00FF_FFFF_FFFF_FFFF) | u64::from(b'\n') << 56;
+        let place = (1u64.rotate_left(40) ^ at ^ u64::from(letter).rotate_left(32)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let check = (XxHash3_64::oneshot(line) ^ place) >> 8 | u64::from(b'\n') << 56;
         segment.extend_from_slice(&commit.to_le_bytes());
         segment.extend_from_slice(&check.to_le_bytes());
         segment.extend_from_slice(line);
