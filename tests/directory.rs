@@ -21,7 +21,7 @@ use vicar::{
         AccountChange, Client, Directory, DirectoryCache, DirectoryError, Draw, Expiry, KeyChange, NewAccount, NewAdmin, NewKey, Presented,
         Quota, Refused, RotatedBy, sign_in,
     },
-    identity::{AccountId, Fingerprint, KeyId, Role, Secret, Status},
+    identity::{AccountId, Fingerprint, KeyId, PreviousSecrets, Role, Secret, Status},
     settings::Span,
 };
 
@@ -486,10 +486,21 @@ fn after_a_rotation_both_secrets_work_until_the_overlap_ends() {
         assert_eq!(reason(sign_in(&cache, &pair(&made.secret), HERE, later).await).0, "secret-wrong");
         assert!(sign_in(&cache, &pair(&rotated.secret), HERE, later).await.is_ok());
 
-        let again = directory.rotate_key(made.key.id, RotatedBy::Operator, Duration::ZERO, now).await.unwrap();
-        assert_eq!(again.key.previous, None);
-        eventually("the new secret is known", async || sign_in(&cache, &pair(&again.secret), HERE, now).await.is_ok()).await;
+        // Whoever has not yet got the new secret is not shut out by one more rotation; nor does an older secret outlive it.
+        let second = directory.rotate_key(made.key.id, RotatedBy::Operator, Duration::from_secs(1800), now).await.unwrap();
+        let sooner = now.checked_add(SignedDuration::from_secs(1800)).unwrap();
+        assert_eq!(second.key.previous.until(), Some(sooner));
+        for secret in [&made.secret, &rotated.secret, &second.secret] {
+            eventually("all three are known", async || sign_in(&cache, &pair(secret), HERE, now).await.is_ok()).await;
+        }
         for secret in [&made.secret, &rotated.secret] {
+            assert_eq!(reason(sign_in(&cache, &pair(secret), HERE, sooner).await).0, "secret-wrong");
+        }
+
+        let again = directory.rotate_key(made.key.id, RotatedBy::Operator, Duration::ZERO, now).await.unwrap();
+        assert_eq!(again.key.previous, PreviousSecrets::none());
+        eventually("the new secret is known", async || sign_in(&cache, &pair(&again.secret), HERE, now).await.is_ok()).await;
+        for secret in [&made.secret, &rotated.secret, &second.secret] {
             assert_eq!(reason(sign_in(&cache, &pair(secret), HERE, now).await).0, "secret-wrong");
         }
         assert_eq!(again.key.expires, made.key.expires, "a rotation lengthens nothing");

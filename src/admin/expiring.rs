@@ -60,7 +60,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{Account, SecretHash};
+    use crate::identity::{Account, PreviousSecrets, SecretHash};
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -75,7 +75,7 @@ mod tests {
             account: account.id.clone(),
             name: "x".to_owned(),
             hash: SecretHash::of_nothing(),
-            previous: None,
+            previous: PreviousSecrets::none(),
             status: Status::Active,
             created: NOW,
             expires: days.map(|days| later(days * 24)),

@@ -78,7 +78,7 @@ pub(super) struct KeyView {
     pub(super) from: Vec<String>,
     /// Client certificates it is bound to, by SHA-256 fingerprint; empty is none.
     pub(super) client_certs: Vec<String>,
-    /// Until when the secret before the last rotation is taken too.
+    /// Until when a secret before a rotation is taken too.
     pub(super) previous_until: Option<String>,
     /// How often it was changed; the `ETag` is this.
     pub(super) revision: u64,
@@ -199,7 +199,7 @@ impl KeyView {
             last_used: key.last_used.map(written),
             from: key.sources.iter().map(ToString::to_string).collect(),
             client_certs: key.client_certs.iter().map(ToString::to_string).collect(),
-            previous_until: key.previous.as_ref().map(|previous| written(previous.until)),
+            previous_until: key.previous.until().map(written),
             revision: key.revision,
         }
     }
@@ -213,7 +213,7 @@ impl SecretView {
             secret: secret.reveal().to_owned(),
             name: key.name.clone(),
             expires: key.expires.map(written),
-            previous_until: key.previous.as_ref().map(|previous| written(previous.until)),
+            previous_until: key.previous.until().map(written),
         }
     }
 }

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{AccountChange, Created, CreatedAdmin, DirectoryError, Expiry, KeyChange, NewAccount, NewAdmin, NewKey, Rotated, RotatedBy};
 use crate::{
-    identity::{Account, Admin, AdminToken, BOUND_TO_MAX, Key, KeyId, PreviousSecret, Role, Secret, Status, display_name},
+    identity::{Account, Admin, AdminToken, BOUND_TO_MAX, Key, KeyId, PreviousSecrets, Role, Secret, Status, display_name},
     settings::{Limits, Span},
 };
 
@@ -76,7 +76,7 @@ pub(super) fn new_key(account: &Account, new: NewKey, rules: &Rules, now: Timest
         account: new.account,
         name: display_name(&new.name)?,
         hash: secret.hash_for(&id),
-        previous: None,
+        previous: PreviousSecrets::none(),
         status: Status::Active,
         created: whole_second(now),
         expires: end(new.expires, rules.key_lifetime, now)?,
@@ -149,7 +149,7 @@ pub(super) fn rotate_key(
     let until = old.expires.map_or(until, |end| until.min(end));
     let key = Key {
         hash: secret.hash_for(&old.id),
-        previous: (until > now).then_some(PreviousSecret { hash: old.hash, until }),
+        previous: old.previous.and(old.hash, until, now),
         revision: old.revision.saturating_add(1),
         ..old.clone()
     };

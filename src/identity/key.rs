@@ -4,7 +4,13 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{
+        MapAccess, SeqAccess, Visitor,
+        value::{MapAccessDeserializer, SeqAccessDeserializer},
+    },
+};
 
 use super::{AccountId, BASE32_UPPER, Fingerprint, SecretHash, Status, base32};
 
@@ -20,9 +26,9 @@ pub struct Key {
     pub name: String,
     /// Hash of the secret half.
     pub hash: SecretHash,
-    /// The secret before the last rotation, while both are good.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub previous: Option<PreviousSecret>,
+    /// The secrets before the last rotations, while they are good too.
+    #[serde(default, skip_serializing_if = "PreviousSecrets::is_empty")]
+    pub previous: PreviousSecrets,
     /// Whether it signs in.
     pub status: Status,
     /// When it was made.
@@ -54,6 +60,88 @@ pub struct PreviousSecret {
     pub until: Timestamp,
 }
 
+/// Secrets that rotations replaced and that are still taken, the oldest first: who rotates again before all who use a
+/// key have the new secret must not end the one they use. There are few, and none outlives one that came after it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PreviousSecrets(Vec<PreviousSecret>);
+
+impl PreviousSecrets {
+    /// More are not kept: the oldest goes.
+    pub const MOST: usize = 3;
+
+    /// None.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// These, and `hash`, which is replaced at `now` and taken until `until`. Where that is no time at all, all end.
+    #[must_use]
+    pub fn and(&self, hash: SecretHash, until: Timestamp, now: Timestamp) -> Self {
+        let before = self.0.iter().filter(|old| old.until > now).map(|old| PreviousSecret { hash: old.hash, until: old.until.min(until) });
+        let mut all: Vec<_> = before.chain([PreviousSecret { hash, until }]).filter(|old| old.until > now).collect();
+        all.drain(..all.len().saturating_sub(Self::MOST));
+        Self(all)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// From when on none of them is taken any more.
+    #[must_use]
+    pub fn until(&self) -> Option<Timestamp> {
+        self.iter().map(|old| old.until).max()
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &PreviousSecret> {
+        self.0.iter()
+    }
+}
+
+impl From<Vec<PreviousSecret>> for PreviousSecrets {
+    fn from(all: Vec<PreviousSecret>) -> Self {
+        Self(all)
+    }
+}
+
+/// One is written as itself, several as a list.
+impl Serialize for PreviousSecrets {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [one] => one.serialize(serializer),
+            all => all.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for PreviousSecrets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMore;
+
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = PreviousSecrets;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a secret's hash and its end, or a list of them")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                PreviousSecret::deserialize(MapAccessDeserializer::new(map)).map(|one| PreviousSecrets(vec![one]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, all: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(all)).map(PreviousSecrets)
+            }
+        }
+
+        deserializer.deserialize_any(OneOrMore)
+    }
+}
+
 impl Key {
     /// Whether the key's time is over at `now`.
     #[must_use]
@@ -73,13 +161,12 @@ impl Key {
         self.client_certs.is_empty() || certificate.is_some_and(|shown| self.client_certs.contains(shown))
     }
 
-    /// Whether `presented` is the hash of the secret, or of the one before within its overlap.
-    /// Both are compared, in constant time, whatever the first comparison says.
+    /// Whether `presented` is the hash of the secret, or of one before within its overlap.
+    /// All are compared, in constant time, whatever the first comparison says.
     #[must_use]
     pub fn accepts(&self, presented: &SecretHash, now: Timestamp) -> bool {
         let current = self.hash == *presented;
-        let previous = self.previous.as_ref().is_some_and(|old| (old.hash == *presented) & (now < old.until));
-        current | previous
+        self.previous.iter().fold(current, |accepted, old| accepted | (old.hash == *presented) & (now < old.until))
     }
 }
 

@@ -117,6 +117,6 @@ async fn rotate(way: &Way<'_>, caller: &Caller) -> Result<serde_json::Value, Pro
         "secret": rotated.secret.reveal(),
         "name": rotated.key.name,
         "expires": rotated.key.expires.map(|end| end.to_string()),
-        "previous_until": rotated.key.previous.map(|previous| previous.until.to_string()),
+        "previous_until": rotated.key.previous.until().map(|until| until.to_string()),
     }))
 }

@@ -75,7 +75,7 @@ fn key_row(key: &Key, now: Timestamp) -> Markup {
         tr {
             th scope="row" { a.strong href={ "/console/keys/" (key.id) } { (key.name) } span.sub { code { (key.id) } } }
             td data-label="State" { (layout::key_state(KeyState::of(key, now)))
-                @if key.previous.as_ref().is_some_and(|previous| previous.until > now) { " " span.pill.warn { "rotating" } } }
+                @if key.previous.until().is_some_and(|until| until > now) { " " span.pill.warn { "rotating" } } }
             td data-label="Ends" { (layout::moment_or(key.expires, now, "never")) }
             td data-label="Last used" { (layout::moment_or(key.last_used, now, "never")) }
             td data-label="From" { @if key.sources.is_empty() { span.muted { "anywhere" } } @else { @for source in &key.sources { code { (source) } " " } }

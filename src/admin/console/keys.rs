@@ -150,7 +150,7 @@ fn secret_page(seat: &Seat, account: &Account, key: &Key, secret: &Secret, title
                 dt { "Key id" } dd.copy { code #key-id { (key.id) } button.quiet type="button" data-copy="key-id" hidden { "Copy" } }
                 dt { "Secret" } dd.copy.wide { code #key-secret { (secret.reveal()) } button.quiet type="button" data-copy="key-secret" hidden { "Copy" } }
                 dt { "Ends" } dd { (key.expires.map_or_else(|| "never".to_owned(), written)) }
-                @if let Some(previous) = &key.previous { dt { "Old secret" } dd { "is taken until " (written(previous.until)) } }
+                @if let Some(until) = key.previous.until() { dt { "Old secret" } dd { "is taken until " (written(until)) } }
             }
             div.actions {
                 a.button.primary href=(data) download={ (account.id) "-" (key.id) ".env" } { "Download as a file" }
@@ -204,7 +204,7 @@ pub(super) async fn show(State(desk): State<Desk>, seat: Seat, Path(id): Path<St
                     dt { "Last used" } dd { (layout::moment_or(key.last_used, now, "never")) }
                     dt { "From" } dd { @if key.sources.is_empty() { "anywhere" } @else { @for source in &key.sources { code { (source) } " " } } }
                     @if !key.client_certs.is_empty() { dt { "Client certificate" } dd { @for cert in &key.client_certs { code.resource { (cert) } " " } } }
-                    @if let Some(previous) = key.previous.as_ref().filter(|previous| previous.until > now) { dt { "Old secret" } dd { "is taken too, and ends " (layout::moment(previous.until, now)) } }
+                    @if let Some(until) = key.previous.until().filter(|until| *until > now) { dt { "Old secret" } dd { "is taken too, and ends " (layout::moment(until, now)) } }
                 }
                 p { a href={ (home) "/audit?key=" (key.id) } { "What this key did" } }
                 p.muted aria-live="polite" #copied {}

@@ -151,7 +151,7 @@ fn show(key: &Key, secret: &Secret, place: Option<Place>, options: &Options) -> 
 }
 
 fn print(key: &Key, secret: &Secret, saved: Option<PathBuf>, options: &Options) -> Done {
-    let previous_until = key.previous.as_ref().map(|previous| previous.until);
+    let previous_until = key.previous.until();
     let shown = Shown { account: &key.account, id: key.id, secret: secret.reveal(), name: &key.name, expires: key.expires, previous_until };
     match options.output {
         Output::Json => say_json(&shown)?,

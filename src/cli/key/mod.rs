@@ -190,7 +190,7 @@ impl<'a> KeyView<'a> {
             last_used: key.last_used,
             from: &key.sources,
             client_certs: &key.client_certs,
-            previous_until: key.previous.as_ref().map(|previous| previous.until).filter(|until| *until > now),
+            previous_until: key.previous.until().filter(|until| *until > now),
         }
     }
 

@@ -253,8 +253,8 @@ impl DirectoryCache {
 fn until_next(entry: &Entry, now: Timestamp) -> Duration {
     /// Bounds what a lost wake-up could cost.
     const AT_MOST: Duration = Duration::from_secs(30);
-    let ends = [entry.key().expires, entry.key().previous.as_ref().map(|previous| previous.until)];
-    let next = ends.into_iter().flatten().map(|end| now.duration_until(end)).filter(SignedDuration::is_positive).min();
+    let ends = entry.key().expires.into_iter().chain(entry.key().previous.iter().map(|old| old.until));
+    let next = ends.map(|end| now.duration_until(end)).filter(SignedDuration::is_positive).min();
     next.and_then(|next| Duration::try_from(next).ok()).map_or(AT_MOST, |next| next.min(AT_MOST))
 }
 

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::{
     directory::Holder,
-    identity::{Account, AccountId, Admin, AdminId, Fingerprint, Key, KeyId, NameError, PreviousSecret, SecretHash, Status, display_name},
+    identity::{Account, AccountId, Admin, AdminId, Fingerprint, Key, KeyId, NameError, PreviousSecrets, SecretHash, Status, display_name},
 };
 
 /// All that a keys file says.
@@ -94,7 +94,7 @@ struct KeyEntry {
     client_certs: Vec<Fingerprint>,
     hash: SecretHash,
     #[serde(default)]
-    previous: Option<PreviousSecret>,
+    previous: PreviousSecrets,
     #[serde(default)]
     revision: u64,
 }
@@ -210,8 +210,11 @@ pub(super) fn print(contents: &Contents) -> String {
                 line(8, format_args!("client_certs: [{}]", certs.join(", ")));
             }
             line(8, format_args!("hash: {}", Quoted(&String::from(key.hash))));
-            if let Some(previous) = &key.previous {
-                line(8, format_args!("previous: {{hash: {}, until: {}}}", Quoted(&String::from(previous.hash)), previous.until));
+            let previous = key.previous.iter().map(|old| format!("{{hash: {}, until: {}}}", Quoted(&String::from(old.hash)), old.until));
+            match previous.collect::<Vec<_>>().as_slice() {
+                [] => {}
+                [one] => line(8, format_args!("previous: {one}")),
+                all => line(8, format_args!("previous: [{}]", all.join(", "))),
             }
             line(8, format_args!("revision: {}", key.revision));
         }

@@ -9,7 +9,7 @@ use serde::de::{
 };
 
 use super::{AccountEntry, Document, HEAD, KeyEntry};
-use crate::identity::{Admin, PreviousSecret};
+use crate::identity::{Admin, PreviousSecret, PreviousSecrets};
 
 /// What `text` says, if it looks like what [`super::print`] writes.
 pub(super) fn read(text: &str) -> Option<Document> {
@@ -55,14 +55,19 @@ fn key(id: &str, lines: &mut Lines<'_>) -> Option<KeyEntry> {
         from: lines.perhaps("        from: ", quoted)?.unwrap_or_default(),
         client_certs: lines.perhaps("        client_certs: ", quoted)?.unwrap_or_default(),
         hash: quoted(lines.field("        hash: ")?)?,
-        previous: lines.perhaps("        previous: ", previous)?,
+        previous: lines.perhaps("        previous: ", previous)?.unwrap_or_default(),
         revision: lines.field("        revision: ")?.parse().ok()?,
     })
 }
 
-fn previous(raw: &str) -> Option<PreviousSecret> {
-    let (hash, until) = raw.strip_prefix("{hash: ")?.strip_suffix('}')?.split_once(", until: ")?;
-    Some(PreviousSecret { hash: quoted(hash)?, until: word(until)? })
+fn previous(raw: &str) -> Option<PreviousSecrets> {
+    let all = raw.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(raw);
+    let one = |raw: &str| {
+        let (hash, until) = raw.split_once(", until: ")?;
+        Some(PreviousSecret { hash: quoted(hash)?, until: word(until)? })
+    };
+    let all = all.strip_prefix("{hash: ")?.strip_suffix('}')?.split("}, {hash: ").map(one);
+    all.collect::<Option<Vec<_>>>().map(PreviousSecrets::from)
 }
 
 fn admin(id: &str, lines: &mut Lines<'_>) -> Option<Admin> {

@@ -1,21 +1,25 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::identity::{Role, Secret};
+use crate::identity::{PreviousSecret, Role, Secret};
 
 fn account(id: &str, name: &str, description: Option<String>) -> Arc<Account> {
     let id = id.parse().unwrap();
     Arc::new(Account { id, name: name.to_owned(), description, status: Status::Active, created: Timestamp::UNIX_EPOCH, revision: 3 })
 }
 
-fn key(account: &str, name: &str) -> Arc<Key> {
+fn key(account: &str, name: &str, rotated: &[Timestamp]) -> Arc<Key> {
     let id = KeyId::random().unwrap();
     Arc::new(Key {
         id,
         account: account.parse().unwrap(),
         name: name.to_owned(),
         hash: Secret::random().unwrap().hash_for(&id),
-        previous: Some(PreviousSecret { hash: Secret::random().unwrap().hash_for(&id), until: Timestamp::UNIX_EPOCH }),
+        previous: rotated
+            .iter()
+            .map(|until| PreviousSecret { hash: Secret::random().unwrap().hash_for(&id), until: *until })
+            .collect::<Vec<_>>()
+            .into(),
         status: Status::Disabled,
         created: Timestamp::UNIX_EPOCH,
         expires: Some(Timestamp::MAX),
@@ -29,7 +33,14 @@ fn key(account: &str, name: &str) -> Arc<Key> {
 fn contents(id: &str, name: &str, description: Option<String>) -> Contents {
     let mut contents = Contents::default();
     let account = account(id, name, description);
-    contents.keys.insert(account.id.clone(), vec![key(id, name), key(id, "another")]);
+    contents.keys.insert(
+        account.id.clone(),
+        vec![
+            key(id, name, &[Timestamp::UNIX_EPOCH]),
+            key(id, "another", &[]),
+            key(id, "a third", &[Timestamp::UNIX_EPOCH, Timestamp::MAX]),
+        ],
+    );
     contents.accounts.insert(account.id.clone(), account);
     let admin = Admin {
         id: id.parse().unwrap(),
