@@ -20,6 +20,13 @@ use super::{
 /// trace is lost, the chain itself shows nothing.
 pub(super) const DAMAGE_FOUND: &str = "damage was found, which `vicar audit verify` names: ";
 
+/// How the record of a retention begins to tell of what goes. [`verify`](super::verify) looks for it: what else is missing
+/// at a journal's beginning was cut off.
+pub(super) const RETENTION_TO: &str = "the records up to ";
+
+/// How the record of a start begins whose journal is new though its numbers do not begin at 1.
+pub(super) const NEW_JOURNAL: &str = "a new journal: ";
+
 impl Inner {
     /// Closes what a crash left open, and says what was found.
     pub(super) fn recover(&self, recovery: Recovery) {
@@ -38,7 +45,7 @@ impl Inner {
             said.push(format!("{} bytes of a record that was not whole were cut off", recovery.cut));
         }
         match recovery.beyond {
-            Some((0, beyond)) => said.push(format!("a new journal: the stream has records of this sidecar up to {beyond}, and the numbers go on from there")),
+            Some((0, beyond)) => said.push(format!("{NEW_JOURNAL}the stream has records of this sidecar up to {beyond}, and the numbers go on from there")),
             Some((had, beyond)) => said.push(format!(
                 "the stream has records of this sidecar up to {beyond} and the journal had them up to {had}: the numbers go on behind the stream's"
             )),
@@ -117,10 +124,9 @@ pub(super) fn keep(inner: Arc<Inner>) -> Box<dyn FnMut(Notice) + Send> {
             inner.event(begun);
             inner.event(Event::system("degraded-end").detail(format!("the journal {is} again")));
         }
-        Notice::Trimmed { segments, bytes } => {
-            inner.event(
-                Event::system("retention").detail(format!("{segments} old segments of {bytes} bytes were removed from the journal")),
-            );
+        Notice::Trimming { segments, bytes, to } => {
+            let detail = format!("{RETENTION_TO}{to} are removed from the journal: {segments} old segments of {bytes} bytes");
+            inner.event(Event::system("retention").detail(detail));
         }
     })
 }

@@ -1,7 +1,7 @@
 //! Whether the log is as it was written.
 //!
 //! Every record's hash is computed anew, and each chain is followed by its numbers and hashes. What retention has
-//! removed in front of the first record is no fault; anything missing, changed, moved or added after it is.
+//! removed in front of the first record is no fault, if it has said so; anything missing, changed, moved or added is.
 
 mod chains;
 mod journal;

@@ -1,6 +1,7 @@
 //! What a journal needs done beside the requests: segments prepared, pages touched, old segments cut and removed.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     thread::JoinHandle,
     time::{Duration, Instant, SystemTime},
@@ -12,10 +13,12 @@ use super::{
     AHEAD, AHEAD_FOR, AuditUnavailable, Journal,
     behind::Behind,
     folder,
+    scan::SegmentReader,
     segment::{Mapped, ZEROS},
     slots,
     tail::trouble_of,
 };
+use crate::settings::Durability;
 
 /// How often it looks without being woken.
 const LOOK: Duration = Duration::from_millis(200);
@@ -40,12 +43,14 @@ pub(in crate::audit) enum Notice {
         /// Why they were.
         trouble: AuditUnavailable,
     },
-    /// Old segments were removed.
-    Trimmed {
+    /// Old segments are about to be removed.
+    Trimming {
         /// How many.
         segments: usize,
-        /// How large they were.
+        /// How large they are.
         bytes: u64,
+        /// Number of the last record in them.
+        to: u64,
     },
 }
 
@@ -86,7 +91,7 @@ impl Keeper {
             move || {
                 let (mut trimmed, mut looked) = (Instant::now(), Instant::now());
                 let mut told: Option<AuditUnavailable> = None;
-                let (mut pace, mut disk) = (Pace::default(), Disk::default());
+                let (mut pace, mut disk, mut told_to) = (Pace::default(), Disk::default(), 0);
                 // Only ever read: it takes address space, no memory.
                 let zeros = vec![0; ZEROS];
                 while !journal.stop.load(Ordering::Acquire) {
@@ -101,7 +106,7 @@ impl Keeper {
                     }
                     if grown || trimmed.elapsed() >= RETENTION {
                         trimmed = Instant::now();
-                        journal.trim(&mut *tell);
+                        journal.trim(&mut told_to, &mut *tell);
                     }
                     std::thread::park_timeout(LOOK);
                 }
@@ -248,36 +253,48 @@ impl Journal {
         }
     }
 
-    /// Removes segments that are too old, or too many; never one that is still needed.
-    fn trim(&self, tell: &mut dyn FnMut(Notice)) {
+    /// Removes segments that are too old, or too many; never one that is still needed. The log says so first, that it can
+    /// be told from a beginning that somebody else has cut off.
+    fn trim(&self, told_to: &mut u64, tell: &mut dyn FnMut(Notice)) {
         let Ok(files) = folder::segments(&self.keeping.folder) else { return };
         let (current, oldest_open) = {
             let tail = self.tail();
-            let current = tail.current.mapped().ordinal;
-            (current, tail.opens.oldest().unwrap_or(current))
+            let current = tail.current.mapped().clone();
+            let oldest_open = tail.opens.oldest().unwrap_or(current.ordinal);
+            (current, oldest_open)
         };
-        let needed = current.min(oldest_open).min(self.shipping_from.load(Ordering::Acquire));
+        let needed = current.ordinal.min(oldest_open).min(self.shipping_from.load(Ordering::Acquire));
         let sizes: Vec<u64> = files.iter().map(|(_, path)| folder::size(path)).collect();
         let mut total: u64 = sizes.iter().sum();
-        let (mut segments, mut bytes) = (0, 0);
+        let mut going = 0;
         for ((ordinal, path), size) in files.iter().zip(&sizes) {
             if *ordinal >= needed || !(total > self.keeping.max_size || older(path, self.keeping.keep)) {
                 break;
             }
-            if std::fs::remove_file(path).is_err() {
-                break;
-            }
             total -= size;
-            segments += 1;
-            bytes += size;
+            going += 1;
         }
-        let full: Vec<u64> = files.iter().zip(&sizes).skip(segments).filter(|((n, _), _)| *n < current).map(|(_, size)| *size).collect();
-        self.bytes.store(full.iter().sum(), Ordering::Relaxed);
-        self.segments.store(full.len() as u64 + 1, Ordering::Relaxed);
-        if segments > 0 {
-            tell(Notice::Trimmed { segments, bytes });
+        let (old, left) = files.split_at(going);
+        let mut gone = 0;
+        if let (false, Some(first)) = (old.is_empty(), first_record(left)) {
+            let to = first.saturating_sub(1);
+            if std::mem::replace(told_to, to) != to {
+                tell(Notice::Trimming { segments: going, bytes: sizes.iter().take(going).sum(), to });
+            }
+            let told = self.keeping.durability == Durability::Process || current.sync().is_ok();
+            gone = old.iter().take_while(|(_, path)| told && std::fs::remove_file(path).is_ok()).count();
         }
+        let full = files.iter().zip(&sizes).skip(gone).filter(|((n, _), _)| *n < current.ordinal).map(|(_, size)| *size);
+        let (segments, bytes) = full.fold((0, 0), |(segments, bytes), size| (segments + 1, bytes + size));
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.segments.store(segments + 1, Ordering::Relaxed);
     }
+}
+
+/// Number that the first record of these segments has, if it gets one.
+fn first_record(segments: &[(u64, PathBuf)]) -> Option<u64> {
+    let (_, path) = segments.first()?;
+    Some(SegmentReader::open_begun(path).ok()??.header.first_seq)
 }
 
 /// Whether the file was last written to longer ago than `keep`. No clock that went back makes a file old.

@@ -11,7 +11,7 @@ use crate::audit::{
     chain::{GENESIS, Seal, text},
     checkpoint::{CheckpointKey, CheckpointMark},
     record::Kind,
-    upkeep::DAMAGE_FOUND,
+    upkeep::{DAMAGE_FOUND, NEW_JOURNAL, RETENTION_TO},
 };
 
 /// How many records back a repeated one is recognised as a copy.
@@ -36,6 +36,8 @@ struct Chain {
     recent: Vec<[u8; 64]>,
     checkpoints: u64,
     signed_to: Option<u64>,
+    /// Up to this record, by what the log says, all is gone for a reason.
+    removed_to: u64,
     /// The latest time that a record had.
     latest: Timestamp,
     /// Longest time between two signatures while records are written, in milliseconds.
@@ -55,19 +57,38 @@ struct Glance<'l> {
     checkpoint: Option<CheckpointMark>,
 }
 
-/// What a start had to say of damage, if this is the record of one.
-fn damage_told(line: &[u8]) -> Option<String> {
+/// What the log has to say of itself.
+enum Told {
+    /// A start has found damage.
+    Damage(String),
+    /// What stands before this one belonged to another journal.
+    NewJournal,
+    /// Retention removes all up to this one.
+    Removed(u64),
+}
+
+/// What this record tells of the log, if it does.
+fn told(line: &[u8]) -> Option<Told> {
     #[derive(Deserialize)]
-    struct Told {
+    struct System {
         kind: Kind,
         action: String,
         detail: String,
     }
-    // Few records are, and each is looked at.
-    memmem::find(line, DAMAGE_FOUND.as_bytes())?;
-    let told: Told = serde_json::from_slice(line).ok()?;
-    let (_, damage) = told.detail.split_once(DAMAGE_FOUND)?;
-    (told.kind == Kind::System && told.action == "recovery").then(|| damage.to_owned())
+    // Few records are of this kind, and each is looked at.
+    memmem::find(line, br#""kind":"system""#)?;
+    let told: System = serde_json::from_slice(line).ok()?;
+    match (told.kind, told.action.as_str()) {
+        (Kind::System, "recovery") => match told.detail.split_once(DAMAGE_FOUND) {
+            Some((_, damage)) => Some(Told::Damage(damage.to_owned())),
+            None => told.detail.starts_with(NEW_JOURNAL).then_some(Told::NewJournal),
+        },
+        (Kind::System, "retention") => {
+            let (to, _) = told.detail.strip_prefix(RETENTION_TO)?.split_once(' ')?;
+            Some(Told::Removed(to.parse().ok()?))
+        }
+        _ => None,
+    }
 }
 
 impl<'k> Chains<'k> {
@@ -94,6 +115,11 @@ impl<'k> Chains<'k> {
     /// The last record of a chain: its number and hash.
     pub(super) fn last_of(&self, sidecar: &str) -> Option<(u64, &str)> {
         self.chains.get(sidecar).map(|chain| (chain.last, text(&chain.hash)))
+    }
+
+    /// Whether the log says that retention has taken all before record `first` of a chain, or that there was nothing.
+    pub(super) fn may_begin_at(&self, sidecar: &str, first: u64) -> bool {
+        self.chains.get(sidecar).is_none_or(|chain| chain.removed_to >= first.saturating_sub(1))
     }
 
     /// A line of the log; gives its sidecar and number if it is a record.
@@ -130,8 +156,14 @@ impl<'k> Chains<'k> {
         if let Some(mark) = mark {
             self.check(&sidecar, seal.seq, &mark);
         }
-        if let Some(damage) = damage_told(line) {
-            self.complain(Some(seal.seq), &sidecar, format!("tells of damage that a start has found: {damage}"));
+        let chain = self.chains.get_mut(&sidecar);
+        match (told(line), chain) {
+            (Some(Told::Damage(damage)), _) => {
+                self.complain(Some(seal.seq), &sidecar, format!("tells of damage that a start has found: {damage}"));
+            }
+            (Some(Told::NewJournal), Some(chain)) => chain.removed_to = chain.removed_to.max(seal.seq.saturating_sub(1)),
+            (Some(Told::Removed(to)), Some(chain)) => chain.removed_to = chain.removed_to.max(to),
+            (Some(Told::NewJournal | Told::Removed(_)) | None, _) => {}
         }
         Some((sidecar, seal.seq))
     }
@@ -249,6 +281,7 @@ impl Chain {
             recent: vec![[0; 64]; REMEMBERED],
             checkpoints: 0,
             signed_to: None,
+            removed_to: 0,
             latest: time,
             every: None,
             unsigned_for: 0,

@@ -43,6 +43,7 @@ async fn one(path: &Path, chains: &mut Chains<'_>, progress: &mut (dyn FnMut(u64
     let files = folder::segments(path)?;
     let last_written = if live { None } else { last_written(&files) };
     let mut open: Option<Segment> = None;
+    let mut first: Option<(String, u64)> = None;
     for (ordinal, file) in files {
         let reader = match SegmentReader::open(&file) {
             Ok(Opened::Begun(reader)) => reader,
@@ -63,10 +64,17 @@ async fn one(path: &Path, chains: &mut Chains<'_>, progress: &mut (dyn FnMut(u64
         if let Some(mut before) = open.take().filter(|_| live) {
             before.walk(live, &mut expected, chains, progress).await?;
         }
+        first.get_or_insert_with(|| (reader.header.sidecar.clone(), reader.header.first_seq));
         begins(&reader, ordinal, &mut expected, chains);
         let mut segment = Segment { reader, ordinal, met: Met::Nothing };
         segment.walk(live, &mut expected, chains, progress).await?;
         open = Some(segment);
+    }
+    if let Some((sidecar, seq)) = first.filter(|(sidecar, seq)| !chains.may_begin_at(sidecar, *seq)) {
+        let problem = format!(
+            "the journal begins with record {seq}, and no record says that those before it were removed for their age or size: its beginning was cut off"
+        );
+        chains.complain(Some(seq.saturating_sub(1)), &sidecar, problem);
     }
     let reached = expected.last.map_or(0, |(seq, _)| seq);
     if let Some((seq, _)) = shipped.filter(|(seq, _)| reached < *seq) {
