@@ -698,6 +698,12 @@ fn a_key_that_may_gives_itself_a_new_secret_and_both_work_for_a_while() {
     let made = answer.json();
     let new = Key { secret: made["secret"].as_str().unwrap().to_owned(), ..old.clone() };
     assert_ne!(new.secret, old.secret);
+    // Whoever goes away while asking does not get the answer, and so nothing is done.
+    let mut gone = Connection::open(sidecar.address());
+    gone.send(Call::post("/.vicar/rotate").with(&new).header("Content-Length", "10").bytes()).send("{}");
+    drop(gone);
+    let huge = Call::post("/.vicar/rotate").with(&new).header("Content-Length", "60000000");
+    Connection::open(sidecar.address()).send(huge.bytes()).answer().expect(413, "body-too-large");
     assert_eq!((&made["id"], &made["expires"]), (&json!(old.id), &before["expires"]), "a key cannot lengthen itself");
     eventually("the new secret works", || (sidecar.send(&order(&new)).status == 200).then_some(()));
     sidecar.send(&order(&old)).expect_status(200);
@@ -789,6 +795,12 @@ fn while_observing_the_policy_refuses_nothing_and_records_everything() {
     }
     sidecar.send(&order(sidecar.app()).on_behalf_of("zoe@acme.example")).expect_status(200);
     assert_eq!(upstream.last().header("x-forwarded-user"), Some("zoe@acme.example"));
+    // A user that is looked for in the body, and cannot be found there.
+    let upload = |body: String| Call::post("/process/Purchase").with(sidecar.app()).header("Content-Type", "application/json").body(body);
+    for body in ["{\"by\":".to_owned(), "{\"_created_by\": {\"Email\": 7}}".to_owned(), format!("[\"{}\"]", "x".repeat(70 << 10))] {
+        sidecar.send(&upload(body.clone())).expect_status(200);
+        assert_eq!((upstream.last().body_len, upstream.last().header("x-forwarded-user")), (body.len() as u64, None));
+    }
     upstream.forget();
     sidecar.send(&Call::get("/user")).expect(401, "credentials-missing");
     sidecar.send(&Call::get("/x/../y").with(sidecar.app())).expect(400, "ambiguous-request");

@@ -216,6 +216,21 @@ fn a_body_goes_up_whatever_the_method() {
     }
 }
 
+#[test]
+fn a_delete_is_not_made_again_where_a_get_is() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::behind(&upstream).catalog(CATALOG).set("workers", "1").start();
+    // The second of two would get another answer than the first, and the record would tell of that alone.
+    for (method, status, seen) in [("GET", 200, 2), ("DELETE", 502, 1)] {
+        sidecar.send(&Call::get("/things").with(sidecar.app())).expect_status(200);
+        thread::sleep(Duration::from_millis(300));
+        upstream.forget();
+        upstream.next(Reply::nothing());
+        sidecar.send(&Call::new(method, "/things/1").with(sidecar.app())).expect_status(status);
+        assert_eq!(upstream.seen().len(), seen, "{method}");
+    }
+}
+
 // ===== answers without a body =====
 
 #[test]
@@ -456,6 +471,21 @@ fn nonsense_from_the_service_is_a_502() {
         let answer = sidecar.send(&Call::get("/things").with(sidecar.app()));
         assert_eq!((answer.status, answer.code().as_str()), (502, "upstream-unreachable"), "{nonsense:?}");
         assert_eq!(sidecar.record(&answer.request_id())["outcome"], "upstream_error");
+    }
+}
+
+#[test]
+fn an_answer_without_a_body_tells_one_length_or_none() {
+    let upstream = Upstream::start();
+    let sidecar = behind(&upstream);
+    for (lengths, status) in
+        [("Content-Length: 5\r\nContent-Length: 5\r\n", 502), ("Content-Length: -5\r\n", 502), ("Content-Length: 5\r\n", 200), ("", 200)]
+    {
+        upstream.next(Reply::raw(format!("HTTP/1.1 200 OK\r\n{lengths}\r\n")));
+        let mut connection = Connection::open(sidecar.address());
+        let answer = connection.send(Call::new("HEAD", "/things").with(sidecar.app()).bytes()).answer_to_head();
+        assert_eq!(answer.status, status, "{lengths:?}");
+        assert_eq!(sidecar.record(&answer.request_id())["status"], status, "{lengths:?}");
     }
 }
 

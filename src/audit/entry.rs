@@ -1,6 +1,12 @@
 //! The open record of one request.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use super::{
     digest::LANES,
@@ -21,14 +27,33 @@ pub struct Entry {
     place: Place,
     began: Instant,
     status: Option<u16>,
-    received: u64,
     sent: u64,
+    passed: Option<Arc<Passed>>,
     upstream_us: Option<u64>,
+}
+
+/// Bytes that pass while an entry is open, counted where they pass: whatever ends it, its record says how many there were.
+#[derive(Debug, Default)]
+pub struct Passed {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
+
+impl Passed {
+    /// So many more bytes have come from the caller. Gives how many that makes.
+    pub fn receive(&self, bytes: u64) -> u64 {
+        self.received.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes)
+    }
+
+    /// So many more bytes have gone to the caller.
+    pub fn send(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
 }
 
 impl Entry {
     pub(super) fn new(inner: &Arc<Inner>, line: Vec<u8>, place: Place, opening: &Opening<'_>) -> Self {
-        Self { inner: Some(inner.clone()), line, place, began: opening.began, status: None, received: 0, sent: 0, upstream_us: None }
+        Self { inner: Some(inner.clone()), line, place, began: opening.began, status: None, sent: 0, passed: None, upstream_us: None }
     }
 
     /// For measuring alone.
@@ -39,8 +64,8 @@ impl Entry {
             place: Place::Segment(0),
             began: Instant::now(),
             status: None,
-            received: 0,
             sent: 0,
+            passed: None,
             upstream_us: None,
         }
     }
@@ -50,9 +75,9 @@ impl Entry {
         self.status = Some(status);
     }
 
-    /// How long the request's body was, so far.
-    pub fn received(&mut self, bytes: u64) {
-        self.received = bytes;
+    /// What passes from now on is counted there.
+    pub fn counted_by(&mut self, passed: Arc<Passed>) {
+        self.passed = Some(passed);
     }
 
     /// So many more bytes of the answer's body have gone to the caller.
@@ -91,11 +116,12 @@ impl Entry {
     fn close(&mut self, outcome: Outcome, now: Instant) -> Option<(Arc<Inner>, Closing)> {
         let inner = self.inner.take()?;
         let mut line = std::mem::take(&mut self.line);
+        let passed = self.passed.as_deref();
         let ending = Ending {
             status: self.status,
             outcome,
-            bytes_in: self.received,
-            bytes_out: self.sent,
+            bytes_in: passed.map_or(0, |passed| passed.received.load(Ordering::Relaxed)),
+            bytes_out: self.sent.saturating_add(passed.map_or(0, |passed| passed.sent.load(Ordering::Relaxed))),
             upstream_us: self.upstream_us,
             total_us: Some(u64::try_from(now.saturating_duration_since(self.began).as_micros()).unwrap_or(u64::MAX)),
         };

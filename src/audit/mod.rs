@@ -26,7 +26,7 @@ mod verify;
 mod writer;
 
 pub use checkpoint::{CheckpointKey, CheckpointMark};
-pub use entry::{Closings, Entry};
+pub use entry::{Closings, Entry, Passed};
 pub use error::{AuditError, AuditUnavailable};
 pub use event::Event;
 pub use export::{Format, export};

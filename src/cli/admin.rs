@@ -110,7 +110,7 @@ async fn create(args: CreateArgs, options: &Options) -> Done {
     let made = operator
         .create(
             event.clone(),
-            directory.create_admin(new, now()),
+            directory.create_admin(new, Timestamp::now()),
             |_| event,
             async |made: &CreatedAdmin| directory.revoke_admin(&made.admin.id).await.map(drop),
         )

@@ -134,7 +134,7 @@ async fn first_account(loaded: &Loaded, id: AccountId) -> Result<Created, Failur
     let made = operator
         .create(
             attempt,
-            directory.create_key(new, now()),
+            directory.create_key(new, jiff::Timestamp::now()),
             |made: &Created| {
                 let event = operator.event_about("key.create", &format!("key:{}", made.key.id), "named first key");
                 event.account(made.key.account.as_str()).key(made.key.id.as_str())

@@ -146,7 +146,7 @@ pub(super) fn rotate_key(
     let secret = Secret::random()?;
     let until = SignedDuration::try_from(overlap).ok().and_then(|overlap| now.checked_add(overlap).ok()).ok_or(DirectoryError::Far)?;
     // With the key both secrets end.
-    let until = old.expires.map_or(until, |end| until.min(end));
+    let until = old.expires.map_or(next_second(until), |end| end.min(next_second(until)));
     let key = Key {
         hash: secret.hash_for(&old.id),
         previous: old.previous.and(old.hash, until, now),
@@ -235,9 +235,12 @@ fn end(expiry: Expiry, longest: Option<Span>, now: Timestamp) -> Result<Option<T
             return Err(DirectoryError::Lifetime { longest });
         }
     }
-    // Up, not down: a second asked for is a second given.
-    Ok(exact
-        .map(|end| if whole_second(end) < end { whole_second(end).checked_add(SignedDuration::from_secs(1)).unwrap_or(end) } else { end }))
+    Ok(exact.map(next_second))
+}
+
+/// Up, not down: a second asked for is a second given.
+fn next_second(at: Timestamp) -> Timestamp {
+    if whole_second(at) < at { whole_second(at).checked_add(SignedDuration::from_secs(1)).unwrap_or(at) } else { at }
 }
 
 /// Files and tables read better without fractions of a second.

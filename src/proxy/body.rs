@@ -271,15 +271,8 @@ impl Relay {
         if let Some(upload) = &self.upload {
             upload.leave();
         }
-        if let Some(mut entry) = self.entry.take() {
-            self.count_upload(&mut entry);
+        if let Some(entry) = self.entry.take() {
             outbox::complete(entry);
-        }
-    }
-
-    fn count_upload(&self, entry: &mut Entry) {
-        if let Some(upload) = &self.upload {
-            entry.received(upload.received.get());
         }
     }
 
@@ -287,17 +280,13 @@ impl Relay {
     fn interrupt(&mut self) {
         self.idle.deadline.disarm();
         drop(self.lease.take());
-        if let Some(mut entry) = self.entry.take() {
-            self.count_upload(&mut entry);
-            drop(entry);
-        }
+        drop(self.entry.take());
     }
 
     fn fail(&mut self) {
         self.idle.deadline.disarm();
         drop(self.lease.take());
-        if let Some(mut entry) = self.entry.take() {
-            self.count_upload(&mut entry);
+        if let Some(entry) = self.entry.take() {
             entry.fail();
         }
     }
@@ -306,10 +295,7 @@ impl Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         self.idle.deadline.disarm();
-        if let Some(mut entry) = self.entry.take() {
-            self.count_upload(&mut entry);
-            drop(entry);
-        }
+        drop(self.entry.take());
         if let Some(phase) = &self.phase {
             phase.answered();
         }

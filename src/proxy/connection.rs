@@ -327,7 +327,10 @@ impl Worker {
                 let worker = self.clone();
                 async move {
                     if request.headers().len() > head.fields || list_size(&request) > head.bytes {
-                        let response = pipeline::refuse(&worker.shared, Code::HeadTooLarge.into());
+                        let mut response = pipeline::refuse(&worker.shared, Code::HeadTooLarge.into());
+                        if request.method() == Method::HEAD {
+                            pipeline::leave_body_away(&mut response);
+                        }
                         return Ok::<_, Infallible>(response.map(|body| open.carry(body)));
                     }
                     join_cookies(&mut request);

@@ -52,6 +52,7 @@ const REASONS: &[&str] = &[
     "rate-limited",
     "body-too-large",
     "head-too-large",
+    "request-timeout",
     "ambiguous-request",
     "method-not-allowed",
     "unsupported-media-type",

@@ -76,14 +76,14 @@ impl Way<'_> {
         let deadline: &Rc<Deadline> = &self.exchange.deadline;
         let bounds = Bounds { timeouts, end: self.end() };
         let upstream = self.worker.upstream(&self.rules.service);
+        if let Some(upload) = &upload {
+            entry.counted_by(upload.passed.clone());
+        }
         let asked = Instant::now();
         let sent = upstream.send(request, grant, &entry, deadline, bounds).await;
         let took_us = micros(asked);
         entry.upstream_us(took_us);
         self.outcome.set(self.outcome.get().upstream(asked.saturating_duration_since(self.began), took_us));
-        if let Some(upload) = &upload {
-            entry.received(upload.received.get());
-        }
         let (response, lease) = match sent {
             Ok(answer) => answer,
             Err(error) => {
@@ -92,6 +92,10 @@ impl Way<'_> {
             }
         };
         let mut response = response;
+        if response.body().is_end_stream() && !tells_one_length(response.headers()) {
+            deadline.disarm();
+            return Err(self.no_answer(&UpstreamError::Lengths, upload.as_deref(), entry));
+        }
         if response.status().is_informational() {
             deadline.disarm();
             let Some(upgrade) = upgrade.filter(|_| upgrade::agreed(&response)) else {
@@ -161,21 +165,28 @@ impl Way<'_> {
                 entry.refuse(problem.code.status().as_u16());
                 return problem;
             }
+            // Dropped unfinished, an entry says that the request was interrupted: the service may have begun to act on it.
+            (Some(UploadEnd::Silent), _) => {
+                let problem = Problem::late();
+                entry.status(problem.code.status().as_u16());
+                return problem;
+            }
             (Some(UploadEnd::Broken), _) => {
-                // The caller went away or fell silent in its own body: nobody is left to be told.
-                entry.status(400);
-                drop(entry);
-                return Problem::ambiguous("The body did not arrive whole.");
+                let problem = Problem::ambiguous("The body did not arrive whole.");
+                entry.status(problem.code.status().as_u16());
+                return problem;
             }
             (_, UpstreamError::Shut { wait }) => Problem::from(Code::UpstreamShut).retry_after(wait.as_secs() + 1),
             (_, UpstreamError::ConnectTimeout) => Code::UpstreamSilent.into(),
             (_, UpstreamError::Connect(_)) => Code::UpstreamUnconnected.into(),
             (_, UpstreamError::Timeout) => Code::UpstreamTimeout.into(),
-            (_, UpstreamError::Http(_) | UpstreamError::Unasked) => Code::UpstreamUnreachable.into(),
+            (_, UpstreamError::Http(_) | UpstreamError::Unasked | UpstreamError::Lengths) => Code::UpstreamUnreachable.into(),
         };
         match error {
             // What has no connection was complained of where it was tried.
-            UpstreamError::Http(_) | UpstreamError::Unasked | UpstreamError::Timeout if self.rules.service.may_complain() => {
+            UpstreamError::Http(_) | UpstreamError::Unasked | UpstreamError::Lengths | UpstreamError::Timeout
+                if self.rules.service.may_complain() =>
+            {
                 tracing::warn!(error = error.in_full(), request = self.id.as_str(), "no answer from the service");
             }
             _ => tracing::debug!(error = error.in_full(), request = self.id.as_str(), "no answer from the service"),
@@ -185,6 +196,14 @@ impl Way<'_> {
         problem.connection = afterwards;
         problem
     }
+}
+
+/// Whether an answer that has no body says at most one length, and a number: the library looks at that only where a body is to
+/// come, and gives the caller no answer at all where it does not hold.
+fn tells_one_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let number = lengths.next().is_none_or(|length| !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit));
+    number && lengths.next().is_none()
 }
 
 fn micros(since: Instant) -> u64 {

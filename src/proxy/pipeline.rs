@@ -44,7 +44,7 @@ use crate::{
     catalog::Operation,
     directory::{self, Caller, Client, Presented, Refused},
     identity::{KeyId, Subject},
-    policy::{Denial, Reason, Verdict},
+    policy::{Denial, Enforcement, Reason, Verdict},
 };
 
 /// Stands for the answer that a caller did not wait for; no class of statuses has it.
@@ -58,6 +58,7 @@ pub async fn serve(worker: &Worker, exchange: &Exchange, mut request: Request<In
     let id = worker.ids.next(u64::try_from(time.as_millisecond()).unwrap_or(0));
     let rules = worker.rules();
     let upgrade = upgrade::wished(&mut request);
+    let headless = request.method() == Method::HEAD;
     let (parts, body) = request.into_parts();
     // Who waits to be told to send its body does not send it once it has an answer.
     let waits = !body.is_end_stream() && parts.headers.contains_key(header::EXPECT);
@@ -101,7 +102,20 @@ pub async fn serve(worker: &Worker, exchange: &Exchange, mut request: Request<In
         left.sign(response.headers_mut());
     }
     way.count(response.status().as_u16());
+    if headless {
+        leave_body_away(&mut response);
+    }
     response
+}
+
+/// An answer to HEAD says how long its body would be, and has none (RFC 9110 section 9.3.2). Over HTTP/1.1 the library sees to
+/// that.
+pub(super) fn leave_body_away(response: &mut Response<Body>) {
+    if let Body::Full(Some(all)) = response.body() {
+        let length = HeaderValue::from(all.len());
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert(length);
+        *response.body_mut() = Body::Empty;
+    }
 }
 
 /// The answer to what was no request that could be read.
@@ -180,7 +194,7 @@ impl Way<'_> {
 
         if self_service::concerns(&clean.path) {
             // Boxed, as other rare ways are: a future is as large as its largest way, and is moved for each request.
-            return Box::pin(self_service::answer(self, &head, &caller, permit)).await;
+            return Box::pin(self_service::answer(self, &head, &caller, permit, unread)).await;
         }
 
         // 6: what is asked
@@ -198,17 +212,24 @@ impl Way<'_> {
 
         // 7: for whom
         let named = subject::from_header(&headers, &rules.names.subject).map_err(|problem| self.refused(&head, &known, problem))?;
+        let observed = rules.policy.enforcement(caller.account_id()) == Enforcement::Observe;
         let pointers = operation.as_ref().map(|operation| rules.policy.subject_sources(caller.account_id(), operation, self.time));
         let (named, read) = match pointers.filter(|pointers| !pointers.is_empty() && clean.body != BodyAhead::Absent && is_json(&headers)) {
             None => (named, None),
+            // What cannot be looked into names nobody, where nothing is refused for that.
+            Some(_) if observed && !self.is_readable(&head) => (named, None),
             Some(pointers) => {
                 subject::readable(&headers).map_err(|problem| self.refused(&head, &known, problem))?;
-                let bytes = Box::pin(self.read_body(unread)).await.map_err(|problem| self.refused(&head, &known, problem))?;
+                let read = Box::pin(self.read_body(unread, rules.subject_body_limit)).await;
+                let bytes = read.map_err(|problem| self.refused(&head, &known, problem))?;
                 // A body may take a minute to arrive, and what held at its head need not hold any more.
                 if let Some(problem) = Box::pin(self.overtaken(&head, &known, &caller)).await {
                     return Err(problem);
                 }
-                let named = subject::from_body(named, &bytes, pointers.iter()).map_err(|problem| self.refused(&head, &known, problem))?;
+                let named = match subject::from_body(named.clone(), &bytes, pointers.iter()) {
+                    Err(_) if observed => named,
+                    found => found.map_err(|problem| self.refused(&head, &known, problem))?,
+                };
                 (named, Some(bytes))
             }
         };
@@ -409,9 +430,17 @@ impl Way<'_> {
         operation.and_then(|operation| operation.endpoint.body).map_or(self.rules.body_limit, |size| size.0)
     }
 
-    async fn read_body(&self, body: &mut Option<Incoming>) -> Result<Bytes, Problem> {
+    /// Whether a body can be looked into for a user, as far as its head tells.
+    fn is_readable(&self, head: &Head<'_>) -> bool {
+        let short = !matches!(head.clean.body, BodyAhead::Sized(size) if size > self.rules.subject_body_limit);
+        short && subject::readable(head.headers).is_ok()
+    }
+
+    pub(super) async fn read_body(&self, body: &mut Option<Incoming>, limit: u64) -> Result<Bytes, Problem> {
         let Some(body) = body else { return Ok(Bytes::new()) };
-        let limit = self.rules.subject_body_limit;
+        if body.size_hint().lower() > limit {
+            return Err(too_large(limit));
+        }
         let deadline = &self.exchange.deadline;
         let body_time = self.rules.timeouts.body.0;
         deadline.arm(self.end().map_or(body_time, |end| body_time.min(end.saturating_duration_since(Instant::now()))));
@@ -420,7 +449,8 @@ impl Way<'_> {
         match read {
             Some(Ok(collected)) => Ok(collected.to_bytes()),
             Some(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large(limit)),
-            Some(Err(_)) | None => Err(Problem::ambiguous("The body did not arrive whole.")),
+            Some(Err(_)) => Err(Problem::ambiguous("The body did not arrive whole.")),
+            None => Err(Problem::late()),
         }
     }
 

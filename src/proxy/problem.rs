@@ -26,6 +26,7 @@ pub enum Code {
     RateLimited,
     BodyTooLarge,
     HeadTooLarge,
+    RequestTimeout,
     DirectoryUnavailable,
     AuditUnavailable,
     UpstreamUnreachable,
@@ -46,7 +47,7 @@ struct Facts {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::CredentialsMissing,
         Self::CredentialsInvalid,
         Self::AmbiguousRequest,
@@ -63,6 +64,7 @@ impl Code {
         Self::RateLimited,
         Self::BodyTooLarge,
         Self::HeadTooLarge,
+        Self::RequestTimeout,
         Self::DirectoryUnavailable,
         Self::AuditUnavailable,
         Self::UpstreamUnreachable,
@@ -157,6 +159,12 @@ impl Code {
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "Request head too large",
                 "Send fewer or shorter header fields, or a shorter target.",
+            ),
+            Self::RequestTimeout => (
+                "request-timeout",
+                StatusCode::REQUEST_TIMEOUT,
+                "Request did not arrive in time",
+                "Send it again, and its body without long pauses.",
             ),
             Self::DirectoryUnavailable => (
                 "directory-unavailable",
@@ -279,6 +287,11 @@ impl Problem {
     /// A request that could be read in two ways: the connection closes behind it.
     pub fn ambiguous(detail: impl Into<String>) -> Self {
         Self { connection: Afterwards::Close, ..Self::because(Code::AmbiguousRequest, detail) }
+    }
+
+    /// A body that did not come: where the next request on the connection would begin is not known.
+    pub fn late() -> Self {
+        Self { connection: Afterwards::Close, ..Code::RequestTimeout.into() }
     }
 
     /// With a time to try again.

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use jiff::Timestamp;
+use hyper::body::Incoming;
 use serde_json::json;
 
 use super::{
@@ -22,6 +22,8 @@ use crate::{
 };
 
 const PREFIX: &str = "/.vicar";
+/// More of a body is not waited for; what it says is not looked at.
+const BODY: u64 = 64 << 10;
 /// The reason code of what is answered here.
 pub(super) const REASON: &str = "self-service";
 
@@ -42,7 +44,13 @@ pub(super) fn wanted(method: &str, path: &str) -> Option<SelfService> {
 }
 
 /// Answers it. Only a caller who was let in and has a permit gets here.
-pub(super) async fn answer(way: &Way<'_>, head: &Head<'_>, caller: &Caller, _permit: Permit) -> Result<Response<Body>, Problem> {
+pub(super) async fn answer(
+    way: &Way<'_>,
+    head: &Head<'_>,
+    caller: &Caller,
+    _permit: Permit,
+    unread: &mut Option<Incoming>,
+) -> Result<Response<Body>, Problem> {
     let known = Known { caller: Some(caller), ..Known::default() };
     let path = head.clean.path.as_str();
     let Some(wanted) = wanted(head.method.as_str(), path) else {
@@ -54,6 +62,10 @@ pub(super) async fn answer(way: &Way<'_>, head: &Head<'_>, caller: &Caller, _per
     }
     if wanted == SelfService::Rotate && !caller.secret_in_force() {
         return Err(way.refused(head, &known, superseded()));
+    }
+    if wanted == SelfService::Rotate {
+        // Whoever went away in the middle of asking would not get the new secret.
+        way.read_body(unread, BODY).await.map_err(|problem| way.refused(head, &known, problem))?;
     }
     let opening = way.opening(head, &known, Decision::Allow, REASON);
     let audit = &way.worker.shared.audit;
@@ -102,15 +114,14 @@ fn whoami(way: &Way<'_>, caller: &Caller) -> serde_json::Value {
 
 async fn rotate(way: &Way<'_>, caller: &Caller) -> Result<serde_json::Value, Problem> {
     let shared = &way.worker.shared;
-    // To the second, as every other time of a key.
-    let now = Timestamp::from_second(way.time.as_second()).unwrap_or(way.time);
-    let rotated = shared.backend.rotate_key(caller.key_id(), caller.as_rotator(), shared.rotate_overlap, now).await.map_err(|error| {
-        if matches!(error, DirectoryError::Superseded(_)) {
-            return superseded();
-        }
-        tracing::warn!(%error, "a key could not be rotated");
-        Problem::from(Code::DirectoryUnavailable).retry_after(5)
-    })?;
+    let rotated =
+        shared.backend.rotate_key(caller.key_id(), caller.as_rotator(), shared.rotate_overlap, way.time).await.map_err(|error| {
+            if matches!(error, DirectoryError::Superseded(_)) {
+                return superseded();
+            }
+            tracing::warn!(%error, "a key could not be rotated");
+            Problem::from(Code::DirectoryUnavailable).retry_after(5)
+        })?;
     Ok(json!({
         "account": rotated.key.account,
         "id": rotated.key.id,

@@ -28,10 +28,11 @@ enum Sampled {
     No,
 }
 
-/// The trace that the caller's `traceparent` names in the right form, or a new one.
+/// The trace that the caller's one `traceparent` names in the right form, or a new one.
 #[must_use]
 pub(super) fn of(headers: &HeaderMap, ids: &RequestIds) -> Trace {
-    let came = headers.get(TRACEPARENT).and_then(|value| parse(value.as_bytes(), ids));
+    let mut came = headers.get_all(TRACEPARENT).iter();
+    let came = came.next().filter(|_| came.next().is_none()).and_then(|value| parse(value.as_bytes(), ids));
     came.unwrap_or_else(|| {
         let mut id = [0; 32];
         let (high, low) = id.split_at_mut(16);

@@ -4,7 +4,7 @@
 //! before it goes anywhere. Nothing but `websocket` can be upgraded to: any other protocol (`h2c` above all) would
 //! carry requests past Vicar.
 
-use std::{cell::Cell, io, time::Duration};
+use std::{cell::Cell, io, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -22,7 +22,7 @@ use super::{
     deadline::Deadline,
     server::Worker,
 };
-use crate::directory::Refused;
+use crate::{audit::Passed, directory::Refused};
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 const KEY: HeaderName = header::SEC_WEBSOCKET_KEY;
@@ -144,13 +144,12 @@ impl Upgrade {
 
 async fn converse(caller: OnUpgrade, service: OnUpgrade, held: Held, deadline: &Deadline, revoked: impl Future<Output = Refused>) {
     let Held { mut entry, permit, span } = held;
-    let (from_caller, from_service) = (Cell::new(0), Cell::new(0));
+    let passed = Arc::<Passed>::default();
+    entry.counted_by(passed.clone());
     let ended = tokio::select! {
-        ended = carry(caller, service, deadline, &from_caller, &from_service) => ended,
+        ended = carry(caller, service, deadline, &passed) => ended,
         _ = revoked => Ended::Broken,
     };
-    entry.received(from_caller.get());
-    entry.sent(from_service.get());
     match ended {
         Ended::Orderly => entry.complete(),
         // Dropped unfinished, an entry says that it was interrupted.
@@ -159,14 +158,22 @@ async fn converse(caller: OnUpgrade, service: OnUpgrade, held: Held, deadline: &
     drop((permit, span));
 }
 
-async fn carry(caller: OnUpgrade, service: OnUpgrade, deadline: &Deadline, up: &Cell<u64>, down: &Cell<u64>) -> Ended {
+async fn carry(caller: OnUpgrade, service: OnUpgrade, deadline: &Deadline, passed: &Passed) -> Ended {
     let both = async {
         let (caller, service) = futures_util::future::try_join(caller, service).await.map_err(io::Error::other)?;
         let (caller_reads, caller_writes) = tokio::io::split(TokioIo::<Upgraded>::new(caller));
         let (service_reads, service_writes) = tokio::io::split(TokioIo::<Upgraded>::new(service));
         let lasting = Cell::new(QUIET);
-        let upwards = pass(caller_reads, service_writes, up, deadline, &lasting);
-        let downwards = pass(service_reads, caller_writes, down, deadline, &lasting);
+        let upwards = pass(
+            caller_reads,
+            service_writes,
+            |bytes| {
+                passed.receive(bytes);
+            },
+            deadline,
+            &lasting,
+        );
+        let downwards = pass(service_reads, caller_writes, |bytes| passed.send(bytes), deadline, &lasting);
         futures_util::future::try_join(upwards, downwards).await
     };
     deadline.arm(QUIET);
@@ -177,7 +184,7 @@ async fn carry(caller: OnUpgrade, service: OnUpgrade, deadline: &Deadline, up: &
 }
 
 /// Hands bytes on in one direction until it ends, and ends the other side's reading with it.
-async fn pass<R, W>(mut from: R, mut to: W, count: &Cell<u64>, deadline: &Deadline, lasting: &Cell<Duration>) -> io::Result<()>
+async fn pass<R, W>(mut from: R, mut to: W, count: impl Fn(u64), deadline: &Deadline, lasting: &Cell<Duration>) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -192,7 +199,7 @@ where
         }
         to.write_all(buffer.get(..read).unwrap_or_default()).await?;
         to.flush().await?;
-        count.set(count.get() + read as u64);
+        count(read as u64);
         deadline.arm(lasting.get());
     }
 }

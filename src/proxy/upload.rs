@@ -20,6 +20,7 @@ use super::{
     problem::Afterwards,
     rules::Rules,
 };
+use crate::audit::Passed;
 
 /// The body of a request to the upstream.
 #[derive(Debug)]
@@ -55,8 +56,8 @@ pub struct UploadState {
     pub limit: u64,
     /// Whether the rest is read when the answer is there first; over HTTP/2 each stream ends by itself.
     lingers: bool,
-    /// Bytes that went through.
-    pub received: Cell<u64>,
+    /// Counts the bytes that went through.
+    pub passed: Arc<Passed>,
     /// How it went.
     pub ended: Cell<UploadEnd>,
 }
@@ -71,7 +72,9 @@ pub enum UploadEnd {
     Whole,
     /// It went over the limit.
     TooLarge,
-    /// The caller stopped sending, or went away.
+    /// The caller stopped sending.
+    Silent,
+    /// The caller went away.
     Broken,
 }
 
@@ -144,8 +147,7 @@ impl Upload {
             Poll::Ready(Some(Ok(frame))) => {
                 let frame = match frame.into_data() {
                     Ok(data) => {
-                        let total = self.state.received.get().saturating_add(data.len() as u64);
-                        self.state.received.set(total);
+                        let total = self.state.passed.receive(data.len() as u64);
                         if total > self.state.limit {
                             return Poll::Ready(Some(Err(self.broke(UploadEnd::TooLarge, BodyError::TooLarge))));
                         }
@@ -184,7 +186,7 @@ impl Upload {
                     self.await_caller();
                 }
                 match self.deadline.poll_passed(cx) {
-                    Poll::Ready(()) => Poll::Ready(Some(Err(self.broke(UploadEnd::Broken, BodyError::Silent)))),
+                    Poll::Ready(()) => Poll::Ready(Some(Err(self.broke(UploadEnd::Silent, BodyError::Silent)))),
                     Poll::Pending => Poll::Pending,
                 }
             }
@@ -209,7 +211,7 @@ impl UploadState {
     /// Of a body that was read to its end.
     pub fn whole(length: u64) -> Self {
         let state = Self::default();
-        state.received.set(length);
+        state.passed.receive(length);
         state.ended.set(UploadEnd::Whole);
         state
     }

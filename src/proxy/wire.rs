@@ -16,6 +16,7 @@ use std::{
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
+use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::unparsed::Unparsed;
@@ -49,7 +50,8 @@ struct Suspects {
     tail: Vec<u8>,
     /// What is known of the part of that line that was not kept.
     beyond: Beyond,
-    /// `METHOD target` of lines with a fragment, the fragment cut off.
+    /// `METHOD target` of lines with a fragment, the fragment cut off; before that may stand the end of the body that came
+    /// before, which need not end with its line.
     lines: Vec<Vec<u8>>,
     overflow: bool,
 }
@@ -149,9 +151,8 @@ impl Seen {
         let suspects = self.suspects();
         suspects.overflow
             || suspects.lines.iter().any(|line| {
-                line.strip_prefix(method.as_bytes())
-                    .and_then(|rest| rest.strip_prefix(b" "))
-                    .is_some_and(|target| path_and_query == "/" || target.ends_with(path_and_query.as_bytes()))
+                let target = memmem::find_iter(line, method).find_map(|at| line.get(at + method.len()..)?.strip_prefix(b" "));
+                target.is_some_and(|target| path_and_query == "/" || target.ends_with(path_and_query.as_bytes()))
             })
     }
 
@@ -372,6 +373,15 @@ mod tests {
             assert!(seen(&[format!("GET {target}#c HTTP/1.1\r\n").as_bytes()]).had_fragment("GET", "/a?b"), "{target}");
         }
         assert!(seen(&[b"GET http://vicar.test#c HTTP/1.1\r\n"]).had_fragment("GET", "/"));
+    }
+
+    #[test]
+    fn a_body_before_a_request_line_hides_nothing() {
+        for body in [&b"{}"[..], b"GET ", b"{\"a\":\n1}", b"GE"] {
+            for pieces in [&[body, b"GET /a?b#c HTTP/1.1\r\n"][..], &[&[body, b"GET /a?b#c HTTP/1.1\r\n"].concat()]] {
+                assert!(seen(pieces).had_fragment("GET", "/a?b"), "{:?}", body.escape_ascii());
+            }
+        }
     }
 
     #[test]

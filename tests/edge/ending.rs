@@ -1,6 +1,7 @@
 //! How it ends: too many callers, and the drain.
 
 use std::{
+    io::Read as _,
     net::{SocketAddr, TcpListener},
     os::fd::AsRawFd as _,
     process::Command,
@@ -13,9 +14,10 @@ use std::{
 };
 
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::{
-    USERS,
+    ORDERS, USERS,
     http2::{self, Http2},
     support::{Call, Connection, Reply, Sidecar, Upstream, eventually, sidecar::VICAR},
 };
@@ -89,6 +91,28 @@ fn a_request_that_outlasts_the_grace_time_is_cut_off() {
     assert!(running.try_answer().is_err());
     let record = sidecar.records().into_iter().find(|record| record["path"] == USERS).unwrap();
     assert_eq!(record["outcome"], "interrupted", "{record}");
+}
+
+#[test]
+fn what_is_cut_off_is_recorded_with_the_bytes_that_had_passed() {
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", service.local_addr().unwrap());
+    let mut sidecar = Sidecar::behind_url(&url).set("limits", "{timeouts: {drain: 500ms}}").start();
+    let mut upload = Connection::open(sidecar.address());
+    let call = Call::post(ORDERS).with(sidecar.app()).header("Content-Type", "application/json").header("Content-Length", "1000");
+    upload.send(call.bytes()).send("[".repeat(600));
+    let (mut taken, _) = service.accept().unwrap();
+    let mut came: Vec<u8> = Vec::new();
+    while came.iter().filter(|byte| **byte == b'[').count() < 600 {
+        let mut part = [0; 1024];
+        let count = taken.read(&mut part).unwrap();
+        assert!(count > 0);
+        came.extend(&part[..count]);
+    }
+    sidecar.signal(Signal::TERM);
+    assert_eq!(sidecar.wait(), Some(0));
+    let record = sidecar.records().into_iter().find(|record| record["path"] == ORDERS).unwrap();
+    assert_eq!((&record["outcome"], &record["bytes_in"]), (&json!("interrupted"), &json!(600)), "{record}");
 }
 
 #[test]

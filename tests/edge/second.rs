@@ -1,6 +1,6 @@
 //! HTTP/2 from callers.
 
-use http::Request;
+use http::{Method, Request};
 
 use crate::{
     ORDERS, USERS,
@@ -52,6 +52,18 @@ fn a_refusal_over_http_2_says_why() {
         many.headers_mut().append("x-many", number.into());
     }
     caller.send(many).expect(431, "head-too-large");
+    // To HEAD it says how long that would be, and no more: what came behind would be an error of the stream.
+    let mut tall = http2::get(USERS, sidecar.app());
+    *tall.method_mut() = Method::HEAD;
+    let keyless = Request::head(format!("http://vicar.test{USERS}")).body(http2::empty()).unwrap();
+    let answer = caller.try_send(keyless).unwrap();
+    assert!(answer.status == 401 && answer.body.is_empty(), "{answer:?}");
+    assert!(answer.header("content-length").is_some_and(|length| length != "0"), "{answer:?}");
+    for number in 0..200 {
+        tall.headers_mut().append("x-many", number.into());
+    }
+    let answer = caller.try_send(tall).unwrap();
+    assert!(answer.status == 431 && answer.body.is_empty(), "{answer:?}");
     let mut long = http2::get(USERS, sidecar.app());
     long.headers_mut().insert("x-long", "x".repeat(100 << 10).parse().unwrap());
     caller.send(long).expect(431, "head-too-large");

@@ -291,6 +291,21 @@ fn a_get_is_made_again_when_its_rested_connection_was_gone_and_a_post_is_not() {
 }
 
 #[test]
+fn a_get_that_the_service_had_begun_to_answer_is_not_made_again() {
+    let upstream = Upstream::start();
+    let sidecar = Sidecar::behind(&upstream).set("workers", "1").start();
+    let get = Call::get(USERS).with(sidecar.app());
+    for begun in ["HTTP/1.1 200 OK\r\nContent-Le", "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", "H"] {
+        sidecar.send(&get).expect_status(200);
+        std::thread::sleep(Duration::from_millis(300));
+        upstream.forget();
+        upstream.next(Reply::raw(begun));
+        sidecar.send(&get).expect(502, "upstream-unreachable");
+        assert_eq!(upstream.seen().len(), 1, "{begun:?}");
+    }
+}
+
+#[test]
 fn nothing_is_lost_when_the_service_closes_its_idle_connections() {
     let upstream = Upstream::start();
     let sidecar = Sidecar::behind(&upstream).set("workers", "1").start();

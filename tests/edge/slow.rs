@@ -52,8 +52,10 @@ fn a_body_that_stops_coming_is_given_up() {
     let call = Call::post(ORDERS).with(sidecar.app()).header("Content-Type", "application/json").header("Content-Length", "100");
     connection.send(call.bytes()).send("{\"a\":");
     let answer = connection.answer();
-    answer.expect(400, "ambiguous-request");
+    answer.expect(408, "request-timeout");
     assert!(connection.is_closed());
+    let record = sidecar.record(&answer.request_id());
+    assert_eq!((&record["outcome"], &record["status"]), (&json!("interrupted"), &json!(408)), "{record}");
     assert!(eventually("the upstream sees the end", || upstream.seen().pop()).body_len < 100);
 }
 

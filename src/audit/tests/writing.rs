@@ -9,7 +9,9 @@ fn an_action_is_one_record_with_what_became_of_it() {
     let mut entry = now(audit.open_entry(opening(1))).unwrap();
     assert_eq!(ground.records().len(), 0, "an open entry is no record yet");
     entry.status(201);
-    entry.received(10);
+    let passed = std::sync::Arc::<Passed>::default();
+    entry.counted_by(passed.clone());
+    assert_eq!((passed.receive(4), passed.receive(6)), (4, 10));
     entry.sent(20);
     entry.sent(5);
     entry.upstream_us(7);

@@ -104,7 +104,7 @@ pub(super) async fn create(args: CreateArgs, options: &Options) -> Done {
     let made = operator
         .create(
             attempt,
-            directory.create_key(new, now()),
+            directory.create_key(new, jiff::Timestamp::now()),
             |made: &Created| {
                 let event = operator.event_about("key.create", &format!("key:{}", made.key.id), &about(&made.key));
                 event.account(made.key.account.as_str()).key(made.key.id.as_str())
@@ -125,7 +125,8 @@ pub(super) async fn rotate(args: RotateArgs, options: &Options) -> Done {
     let operator = Operator::open(&loaded, directory)?;
     let event = operator.event_about("key.rotate", &format!("key:{}", key.id), &format!("the old secret lives on for {overlap}"));
     let event = event.account(key.account.as_str()).key(key.id.as_str());
-    let rotated = operator.change(event, operator.directory.rotate_key(key.id, RotatedBy::Operator, overlap.0, now())).await?;
+    let rotated =
+        operator.change(event, operator.directory.rotate_key(key.id, RotatedBy::Operator, overlap.0, jiff::Timestamp::now())).await?;
     operator.finish().await;
     show(&rotated.key, &rotated.secret, place, options)
 }

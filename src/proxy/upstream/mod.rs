@@ -5,6 +5,7 @@
 //! [`Entry`]: without both there is no way to the service.
 
 mod health;
+mod heard;
 mod pool;
 mod service;
 
@@ -16,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, Request, Response, Uri, header, uri};
+use http::{Request, Response, Uri, header, uri};
 use hyper::{
     body::Incoming,
     client::conn::{http1, http2},
@@ -27,6 +28,7 @@ pub use health::check;
 pub use service::{Address, Service, ServiceError, Target};
 
 use self::{
+    heard::Listening,
     pool::{Freshness, Link, Pool},
     service::Load,
 };
@@ -98,6 +100,9 @@ pub enum UpstreamError {
     /// The exchange broke off, or was no HTTP.
     #[error("{0}")]
     Http(hyper::Error),
+    /// An answer without a body that does not say one length for it.
+    #[error("the answer's Content-Length is not one number")]
+    Lengths,
     /// A switch of protocols that nobody asked for.
     #[error("the service switched protocols unasked")]
     Unasked,
@@ -148,8 +153,9 @@ impl Upstream {
     /// Sends a request that was granted and is in the journal, and waits for the head of the answer.
     ///
     /// It is tried again only where the service cannot have acted on it (nothing has gone out: no connection, or one
-    /// that was dead), or where acting twice does no harm: an idempotent method without a body, on a connection that
-    /// had rested and was gone when it was needed.
+    /// that was dead), or where acting twice changes nothing: a safe method without a body, on a connection that had rested
+    /// and was gone when it was needed, before anything of an answer came. A second DELETE changes nothing either, but gets
+    /// another answer than the first, and the record would tell of that one alone.
     ///
     /// # Errors
     /// [`UpstreamError`] when there is no connection, no answer in time, or no HTTP in the answer.
@@ -197,14 +203,18 @@ impl Upstream {
             let lease = Lease { link: Some(link), home: self.clone(), index, _load: load };
             match sent {
                 Some(Ok(response)) => return Ok((response, lease)),
-                Some(Err(mut failed)) => match (failed.take_message(), copy) {
-                    (Some(unsent), _) if freshness != Freshness::New && shared < SHARED_TRIES => request = unsent,
-                    (None, Some(copy)) => {
-                        acted = Some(UpstreamError::Http(failed.into_error()));
-                        request = copy;
+                Some(Err(mut failed)) => {
+                    let unsent = failed.take_message();
+                    let failed = failed.into_error();
+                    match (unsent, copy) {
+                        (Some(unsent), _) if freshness != Freshness::New && shared < SHARED_TRIES => request = unsent,
+                        (None, Some(copy)) if lease.is_unanswered(&failed) => {
+                            acted = Some(UpstreamError::Http(failed));
+                            request = copy;
+                        }
+                        _ => return Err(UpstreamError::Http(failed)),
                     }
-                    _ => return Err(UpstreamError::Http(failed.into_error())),
-                },
+                }
                 None => return Err(UpstreamError::Timeout),
             }
         }
@@ -222,14 +232,15 @@ impl Upstream {
                     // Told a number, the library makes room for as many with each answer.
                     builder.max_headers(self.fields);
                 }
-                let (sender, connection) = builder.handshake(stream).await.map_err(UpstreamError::Http)?;
+                let (listening, heard) = Listening::new(stream);
+                let (sender, connection) = builder.handshake(TokioIo::new(listening)).await.map_err(UpstreamError::Http)?;
                 // Owned by the thread's task set; it ends when the sender is dropped or the service closes.
                 tokio::task::spawn_local(async move {
                     if let Err(error) = connection.with_upgrades().await {
                         tracing::debug!(%error, "upstream connection ended");
                     }
                 });
-                Ok((Link::Alone { sender, born: now }, Freshness::New))
+                Ok((Link::Alone { sender, born: now, heard }, Freshness::New))
             }
             Alpn::Http2 => {
                 if let Some(link) = pool.join(now) {
@@ -248,7 +259,7 @@ impl Upstream {
                     .keep_alive_timeout(PING_PATIENCE)
                     .initial_stream_window_size(STREAM_WINDOW)
                     .initial_connection_window_size(CONNECTION_WINDOW)
-                    .handshake(stream);
+                    .handshake(TokioIo::new(stream));
                 let (sender, connection) = handshake.await.map_err(UpstreamError::Http)?;
                 tokio::task::spawn_local(async move {
                     if let Err(error) = connection.await {
@@ -260,13 +271,13 @@ impl Upstream {
         }
     }
 
-    async fn connect(&self, index: usize, deadline: &Deadline, bounds: Bounds<'_>) -> Result<TokioIo<Stream>, UpstreamError> {
+    async fn connect(&self, index: usize, deadline: &Deadline, bounds: Bounds<'_>) -> Result<Stream, UpstreamError> {
         self.service.may_connect(index).map_err(|wait| UpstreamError::Shut { wait })?;
         deadline.arm(bounds.at_most(bounds.timeouts.connect.0));
         match deadline.bound(self.service.connect(index)).await {
             Some(Ok(stream)) => {
                 self.service.connected(index);
-                Ok(TokioIo::new(stream))
+                Ok(stream)
             }
             Some(Err(error)) => {
                 self.service.failed(index, &error);
@@ -307,8 +318,7 @@ fn graver(before: UpstreamError, now: UpstreamError, first: bool) -> UpstreamErr
 
 /// A copy of a request that may be made twice.
 fn harmless_copy(request: &Request<UpstreamBody>) -> Option<Request<UpstreamBody>> {
-    let idempotent = [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE].contains(request.method());
-    if !idempotent || !matches!(request.body(), UpstreamBody::Empty) {
+    if !request.method().is_safe() || !matches!(request.body(), UpstreamBody::Empty) {
         return None;
     }
     let mut copy = Request::new(UpstreamBody::Empty);
@@ -334,6 +344,10 @@ impl fmt::Debug for Upstream {
 // ===== impl Lease =====
 
 impl Lease {
+    fn is_unanswered(&self, error: &hyper::Error) -> bool {
+        self.link.as_ref().is_some_and(|link| link.is_unanswered(error))
+    }
+
     /// Gives the connection back, its answer read to the end; an answer that came before the request had gone out
     /// whole leaves the connection unusable. A lease that is dropped instead closes it.
     pub fn give_back(mut self, upload: Option<&UploadState>) {

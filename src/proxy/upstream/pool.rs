@@ -16,6 +16,7 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 
+use super::heard::Heard;
 use crate::proxy::{
     deadline::{Deadline, Deadlines},
     upload::UpstreamBody,
@@ -45,7 +46,7 @@ pub(super) struct Pool {
 #[derive(Debug)]
 pub(super) enum Link {
     /// HTTP/1.1: nobody else is.
-    Alone { sender: http1::SendRequest<UpstreamBody>, born: u64 },
+    Alone { sender: http1::SendRequest<UpstreamBody>, born: u64, heard: Heard },
     /// HTTP/2.
     Shared(Joined),
 }
@@ -66,6 +67,7 @@ struct Resting {
     sender: http1::SendRequest<UpstreamBody>,
     born: u64,
     since: u64,
+    heard: Heard,
 }
 
 /// A place on a shared connection, until dropped.
@@ -86,7 +88,7 @@ impl Pool {
     /// A connection that is still good, if there is one.
     pub(super) async fn take(&self, now: u64, deadline: &Deadline, patience: Duration) -> Option<(Link, Freshness)> {
         loop {
-            let Resting { mut sender, born, since } = self.idle.borrow_mut().pop()?;
+            let Resting { mut sender, born, since, heard } = self.idle.borrow_mut().pop()?;
             let freshness = if now.saturating_sub(since) < COLD_TICKS { Freshness::Warm } else { Freshness::Cold };
             if !sender.is_ready() {
                 if sender.is_closed() {
@@ -98,7 +100,7 @@ impl Pool {
                     continue;
                 }
             }
-            return Some((Link::Alone { sender, born }, freshness));
+            return Some((Link::Alone { sender, born, heard }, freshness));
         }
     }
 
@@ -121,11 +123,11 @@ impl Pool {
     /// Takes back a connection whose answer has been read to the end.
     pub(super) fn give_back(&self, link: &mut Option<Link>, now: u64) {
         if matches!(link, Some(Link::Alone { .. }))
-            && let Some(Link::Alone { sender, born }) = link.take()
+            && let Some(Link::Alone { sender, born, heard }) = link.take()
         {
             let mut idle = self.idle.borrow_mut();
             if !sender.is_closed() && idle.len() < IDLE_KEPT && young(born, now) {
-                idle.push(Resting { sender, born, since: now });
+                idle.push(Resting { sender, born, since: now, heard });
             }
         }
     }
@@ -160,8 +162,25 @@ impl Link {
         request: Request<UpstreamBody>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<UpstreamBody>>>> + use<> {
         match self {
-            Self::Alone { sender, .. } => Either::Left(sender.try_send_request(request)),
+            Self::Alone { sender, heard, .. } => {
+                heard.forget();
+                Either::Left(sender.try_send_request(request))
+            }
             Self::Shared(Joined(link)) => Either::Right(link.sender.clone().try_send_request(request)),
+        }
+    }
+}
+
+impl Link {
+    /// Whether the service cannot have begun to answer what was sent last, and failed with `error`.
+    pub(super) fn is_unanswered(&self, error: &hyper::Error) -> bool {
+        match self {
+            Self::Alone { heard, .. } => !heard.anything(),
+            Self::Shared(_) => {
+                let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<h2::Error>());
+                // The connection is gone, or the service has said that it did not look at the request (RFC 9113 section 8.7).
+                cause.is_some_and(|cause| cause.is_io() || cause.is_go_away() || cause.reason() == Some(h2::Reason::REFUSED_STREAM))
+            }
         }
     }
 }
@@ -200,7 +219,8 @@ mod tests {
         let scene = async {
             let (rest, old) = (Deadlines::ticks_in(LONGEST_REST), Deadlines::ticks_in(OLDEST));
             let pool = Pool::default();
-            let back = async |born, now| pool.give_back(&mut Some(Link::Alone { sender: sender().await, born }), now);
+            let back =
+                async |born, now| pool.give_back(&mut Some(Link::Alone { sender: sender().await, born, heard: Heard::default() }), now);
             back(0, 10).await;
             pool.sweep(10 + rest);
             assert_eq!(pool.resting(), 1);
