@@ -670,6 +670,7 @@ fn mistakes_in_a_request_are_told_in_plain_words() {
     told(post("/accounts", json!({"id": "A b", "name": "x"})), "account id");
     told(post("/accounts", json!({"id": "a", "name": " "})), "name");
     told(post("/accounts", json!({"id": "a", "name": "x", "shares": []})), "shares");
+    told(post("/accounts", json!(["a", "x", null])), "object");
     told(post("/accounts/app/keys", json!({"name": "x", "expires": "soon"})), "expiry");
     told(post("/accounts/app/keys", json!({"name": "x", "expires": "2001-01-01"})), "past");
     told(post("/accounts/app/keys", json!({"name": "x", "from": ["10.0.0.0/99"]})), "network");
@@ -684,6 +685,7 @@ fn mistakes_in_a_request_are_told_in_plain_words() {
     told(change(json!({"client_certs": certificates})), "64 client certificates at most");
     told(post("/explain", json!({"account": "app", "method": "GET /", "path": "/a"})), "method");
     told(post("/explain", json!({"account": "app", "method": "GET", "path": "/a", "subject": "a@b,c@d"})), "one user");
+    told(post("/explain", json!({"account": "app", "method": "GET", "path": "/a", "subject": " "})), "user");
     let get = |path: &str| ask(&sidecar, &admin, "GET", path, None);
     told(get("/audit?decision=maybe"), "allow, deny");
     told(get("/audit?since=yesterday"), "time");

@@ -530,6 +530,17 @@ fn a_body_with_a_subject_in_it_is_bounded() {
         .send(&call.header("Transfer-Encoding", "chunked").body(format!("{:x}\r\n{big}\r\n0\r\n\r\n", big.len())))
         .expect(413, "body-too-large");
     upstream.saw_nothing();
+    // Nor may it be longer than other bodies.
+    let sidecar = Sidecar::behind(&upstream).catalog(CATALOG).policy(POLICY).set("limits", "{body: 1KiB}").start();
+    let some = json!({"_created_by": {"Email": "zoe@acme.example"}, "x": "x".repeat(2 << 10)}).to_string();
+    Call::post("/process/Purchase")
+        .with(sidecar.app())
+        .header("Content-Type", "application/json")
+        .header("Transfer-Encoding", "chunked")
+        .body(format!("{:x}\r\n{some}\r\n0\r\n\r\n", some.len()))
+        .send_on(&mut Connection::open(sidecar.address()))
+        .expect(413, "body-too-large");
+    upstream.saw_nothing();
 }
 
 // ===== limits =====

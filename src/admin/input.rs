@@ -49,6 +49,10 @@ impl<T: DeserializeOwned> FromRequest<Desk> for Sent<T> {
             return Err(Refusal::MediaType);
         }
         let bytes = Bytes::from_request(request, desk).await.map_err(|_| Refusal::TooLarge { limit: BODY_MAX })?;
+        // A list would be taken for the fields in their order.
+        if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+            return Err(Refusal::Invalid("The body: a JSON object is expected.".to_owned()));
+        }
         serde_json::from_slice(&bytes).map(Self).map_err(|error| Refusal::Invalid(format!("The body: {error}.")))
     }
 }

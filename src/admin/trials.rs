@@ -61,7 +61,7 @@ pub(super) struct Trial {
 pub(super) fn explain(desk: &Desk, who: &Who, question: &Question) -> Result<Explanation, Refusal> {
     let account: AccountId = question.account.trim().parse().map_err(|error| Refusal::Invalid(format!("{error}.")))?;
     permit(&who.admin, Right::Explain, Scope::Account(&account))?;
-    let subject = question.subject.as_deref().map(str::trim).filter(|subject| !subject.is_empty());
+    let subject = question.subject.as_deref().filter(|subject| !subject.is_empty()).map(str::trim);
     let subject =
         subject.map(|subject| Subject::parse(subject.as_bytes())).transpose().map_err(|error| Refusal::Invalid(format!("{error}.")))?;
     let method = question.method.trim();

@@ -20,6 +20,10 @@ use super::{
 /// trace is lost, the chain itself shows nothing.
 pub(super) const DAMAGE_FOUND: &str = "damage was found, which `vicar audit verify` names: ";
 
+/// How the record of a start tells that the end of the journal is gone. [`verify`](super::verify) looks for it: what comes behind
+/// hides that.
+pub(super) const LOST: &str = "the journal once reached record ";
+
 /// How the record of a retention begins to tell of what goes. [`verify`](super::verify) looks for it: what else is missing
 /// at a journal's beginning was cut off.
 pub(super) const RETENTION_TO: &str = "the records up to ";
@@ -52,7 +56,7 @@ impl Inner {
             None => {}
         }
         if let Some(lost) = mark::ahead_of(&self.journal.keeping.folder, self.journal.last().0) {
-            said.push(format!("the journal once reached record {lost}; what came after record {} is lost", self.journal.last().0));
+            said.push(format!("{LOST}{lost}; what came after record {} is lost", self.journal.last().0));
         }
         if !recovery.damage.is_empty() {
             said.push(format!("{DAMAGE_FOUND}{}", recovery.damage.join("; ")));

@@ -17,7 +17,7 @@ use crate::{
 /// Run the proxy.
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Run the proxy in front of the service that the settings name.\n\nEdits of the settings, policy and catalogs are taken into force within a second, or refused whole and said so; SIGHUP asks for it at once. SIGTERM drains: running requests finish, then the journal is closed.",
+    long_about = "Run the proxy in front of the service that the settings name.\n\nEdits of the policy, the catalogs and most settings are taken into force within a second, or refused whole and said so; SIGHUP asks for it at once. What waits for the next start (listeners, the directory, the audit log, limits and the like) is named in the log. SIGTERM drains: running requests finish, then the journal is closed.",
     after_help = "Example:\n  vicar serve -c /etc/vicar/vicar.yaml --listen 127.0.0.1:8080"
 )]
 pub(super) struct ServeArgs {

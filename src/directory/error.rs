@@ -35,7 +35,9 @@ pub enum DirectoryError {
         limit: u32,
     },
     /// As many keys of one account as the settings allow.
-    #[error("{account} has {limit} access keys, which is the limit: delete one that is no longer used, or raise limits.keys_per_account")]
+    #[error(
+        "the account {account} has {limit} access keys, which is the limit: delete one that is no longer used, or raise limits.keys_per_account"
+    )]
     TooManyKeys {
         /// The account.
         account: AccountId,
@@ -58,7 +60,7 @@ pub enum DirectoryError {
     #[error("the secret of {0} has been rotated already: use the one that replaced it")]
     Superseded(KeyId),
     /// A disabled account takes no change.
-    #[error("{0} is disabled, and a disabled account cannot be changed: enable it first (`vicar account enable {0}`)")]
+    #[error("the account {0} is disabled, and a disabled account cannot be changed: enable it first (`vicar account enable {0}`)")]
     Disabled(AccountId),
     /// The name cannot be taken.
     #[error(transparent)]

@@ -305,6 +305,7 @@ impl Running {
         // Readiness goes first: whoever sends requests here should stop before anything is refused.
         self.status.drain();
         notify::stopping();
+        tracing::info!(at_most = ?self.drain, "draining: running requests finish");
         self.shared.audit.record_event(Event::system("drain"));
         self.shared.draining.begin();
         self.stop.cancel();
@@ -344,5 +345,6 @@ impl Running {
         self.shared.directory.flush().await;
         self.shared.audit.record_event(Event::system("stop"));
         self.shared.audit.close().await;
+        tracing::info!("stopped");
     }
 }

@@ -139,7 +139,7 @@ impl Teller<'_> {
             }
             Unclassified::Method => format!("The catalog has the path {path}, but no endpoint takes {method} there."),
             Unclassified::Parameter => format!(
-                "A segment of {path} differs from a word of the catalog in letter case alone. It is neither that word nor an id, so no endpoint takes it."
+                "A segment of {path} is a word of the catalog where an id should be, or one in all but letter case: an id is never such a word, so no endpoint takes it."
             ),
         });
     }

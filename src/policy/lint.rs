@@ -18,6 +18,7 @@ use crate::{
     catalog::Catalog,
     identity::AccountId,
     source::{At, Complaints, OneOrMany, Source, Span},
+    terminal::misleads,
 };
 
 /// How many other shares one share is compared with. Of so many on one resource, nobody reads the rest either.
@@ -201,6 +202,7 @@ impl<'l> Linter<'l> {
         for rule in shares.iter().chain(&denials) {
             self.ends(rule);
             self.partly_unreachable(rule);
+            self.unseen(rule);
         }
         for share in &shares {
             self.void(share, &denials);
@@ -261,6 +263,23 @@ impl<'l> Linter<'l> {
             if !rule.resources.iter().any(|(_, pattern)| self.reach.any(pattern, *action)) {
                 self.complaints.warning(self.source, word.span, format!("no endpoint does `{}` to any of these resources", word.value));
             }
+        }
+    }
+
+    /// What nobody sees in an id makes it another one: a denial of that protects nothing.
+    fn unseen(&mut self, rule: &Written<'l>) {
+        for (word, _) in &rule.resources {
+            let Some((_, id)) = word.split_once(':') else { continue };
+            let what = if id.trim() != id {
+                "begins or ends with a blank".to_owned()
+            } else if let Some(c) = id.chars().find(|c| misleads(*c)) {
+                format!("holds U+{:04X}, which nobody sees", u32::from(c))
+            } else {
+                continue;
+            };
+            self.complaints
+                .warning(self.source, word.span, format!("the id {id:?} {what}"))
+                .help("leave it out, unless the service has an id like that");
         }
     }
 

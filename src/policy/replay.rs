@@ -218,18 +218,26 @@ impl<'p> Simulation<'p> {
         };
         self.replayed += 1;
         let operation = self.catalog.classify(past.method, &path).ok();
-        let verdict = self.policy.decide(&account, operation.as_ref(), subject, self.now);
+        let mut verdict = self.policy.decide(&account, operation.as_ref(), subject, self.now);
+        let overlooked = self.overlooks(&account, operation.as_ref(), past);
+        if overlooked && matches!(verdict, Verdict::Denied(_)) {
+            // Where nobody looks for the user any more, it would go through as the account itself.
+            let alone = self.policy.decide(&account, operation.as_ref(), None, self.now);
+            if matches!(alone, Verdict::Allowed(_)) {
+                verdict = alone;
+            }
+        }
         let (fate, now_for) = match &verdict {
             Verdict::Allowed(grant) => (Fate::Passed, grant.subject().map(Subject::as_str)),
             Verdict::Observed(..) => (Fate::Passed, None),
             Verdict::Denied(_) => (Fate::Refused, None),
         };
-        // Who only observed passed on no user that was not allowed; both that and what was wished for are as before.
-        let for_whom_before = now_for == past.subject || (was != Reason::Shared && now_for.is_none());
+        // Who only observed passed on no user that was not allowed.
+        let for_whom_before = now_for == past.subject.filter(|_| was == Reason::Shared);
         let turn = match (past.fate, fate) {
             (Fate::Passed, Fate::Refused) => Turn::Denied,
             (Fate::Refused, Fate::Passed) => Turn::Allowed,
-            (Fate::Passed, Fate::Passed) if !for_whom_before || self.overlooks(&account, operation.as_ref(), past) => Turn::ForAnother,
+            (Fate::Passed, Fate::Passed) if !for_whom_before || overlooked => Turn::ForAnother,
             (Fate::Passed, Fate::Passed) | (Fate::Refused, Fate::Refused) => {
                 self.unchanged += 1;
                 return;

@@ -31,8 +31,13 @@ pub struct Suggestion<'c> {
     accounts: BTreeMap<AccountId, Deeds>,
     learned: u64,
     skipped: u64,
+    /// What went through and is not allowed: who, what and why, and how often.
+    left_out: BTreeMap<(String, String, &'static str), u64>,
     span: Option<(Timestamp, Timestamp)>,
 }
+
+/// More of what is left out is not told one by one: a caller may have made up its paths.
+const LEFT_OUT: usize = 100;
 
 /// A text that ids cannot be folded to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +100,17 @@ impl<'c> Suggestion<'c> {
     /// [`FoldError`] for a text that ids cannot be folded to.
     pub fn new(catalog: &'c Catalog, paths: PathRules, folds: &[String]) -> Result<Self, FoldError> {
         let folds = folds.iter().map(|text| Fold::parse(text, catalog)).collect::<Result<_, _>>()?;
-        Ok(Self { catalog, paths, folds, in_force: None, accounts: BTreeMap::new(), learned: 0, skipped: 0, span: None })
+        Ok(Self {
+            catalog,
+            paths,
+            folds,
+            in_force: None,
+            accounts: BTreeMap::new(),
+            learned: 0,
+            skipped: 0,
+            left_out: BTreeMap::new(),
+            span: None,
+        })
     }
 
     /// Takes from the policy in force where users are named in bodies.
@@ -130,11 +145,23 @@ impl<'c> Suggestion<'c> {
     }
 
     fn take(&mut self, past: &Past<'_>) -> Option<()> {
-        Reason::parse(past.reason).filter(|_| past.fate == Fate::Passed)?;
+        let reason = Reason::parse(past.reason).filter(|_| past.fate == Fate::Passed)?;
         let path = CanonicalPath::parse(past.path, self.paths).ok()?;
-        let operation = self.catalog.classify(past.method, &path).ok()?;
         let account: AccountId = past.account.parse().ok()?;
         let subject = past.subject.map(|subject| Subject::parse(subject.as_bytes())).transpose().ok()?;
+        let Ok(operation) = self.catalog.classify(past.method, &path) else {
+            return self.leave_out(&account, format!("{} {}", past.method, past.path), "no endpoint of the catalog takes it");
+        };
+        // Only observed, it went through all the same: somebody has said that it never should.
+        let forbidden = match reason {
+            Reason::DeniedByRule => Some("a deny rule covers it"),
+            Reason::NeverImpersonate => Some("never_impersonate protects the user"),
+            _ => None,
+        };
+        if let Some(why) = forbidden {
+            let behalf = subject.as_ref().map(|subject| format!(" on behalf of {subject}")).unwrap_or_default();
+            return self.leave_out(&account, format!("{} {operation}{behalf}", operation.action_name()), why);
+        }
         let resource = self.resource(&operation);
         let sources = self.in_force.map(|policy| policy.subject_sources(&account, &operation, past.time));
         let pointers: BTreeSet<String> = sources.iter().flat_map(Sources::iter).map(ToOwned::to_owned).collect();
@@ -148,6 +175,14 @@ impl<'c> Suggestion<'c> {
             }
         }
         Some(())
+    }
+
+    fn leave_out(&mut self, account: &AccountId, what: String, why: &'static str) -> Option<()> {
+        let key = (account.to_string(), what, why);
+        if self.left_out.len() < LEFT_OUT || self.left_out.contains_key(&key) {
+            *self.left_out.entry(key).or_default() += 1;
+        }
+        None
     }
 
     fn resource(&self, operation: &Operation<'_, '_>) -> String {
@@ -171,9 +206,16 @@ impl<'c> Suggestion<'c> {
         };
         text.push_str(
             "# It allows what was done, and nothing else. The numbers are requests. Read it before you use it:\n\
-             # what was done is not always what was meant.\n\
-             version: 1\n",
+             # what was done is not always what was meant.\n",
         );
+        if !self.left_out.is_empty() {
+            text.push_str("# Left out, though it went through:\n");
+        }
+        for ((account, what, why), count) in &self.left_out {
+            let plain: String = format!("{account}: {what}").chars().map(|c| if misleads(c) { '\u{fffd}' } else { c }).collect();
+            let _ = writeln!(text, "#   {plain}, {}: {why}", requests(*count));
+        }
+        text.push_str("version: 1\n");
         if self.accounts.is_empty() {
             text.push_str("service_accounts: {}\n");
             return text;

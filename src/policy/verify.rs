@@ -1,6 +1,8 @@
 //! The policy's own tests.
 
-use jiff::Timestamp;
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::{
@@ -76,6 +78,9 @@ pub struct Case {
     pub problem: Option<String>,
     /// The line of the request in its file, from 1.
     pub line: usize,
+    /// It held until a share ended by itself.
+    #[serde(skip)]
+    lapsed: bool,
     #[serde(skip)]
     span: Span,
 }
@@ -176,6 +181,7 @@ impl Test {
             passed: false,
             problem: None,
             line: self.line,
+            lapsed: false,
             span: self.span,
         };
         let problem = match judge.judge(&self.method, &self.target, catalog) {
@@ -198,6 +204,18 @@ impl Test {
         case.passed = case.decision == self.expect && self.because.is_none_or(|because| because == case.reason);
         case.problem = (!case.passed).then_some(problem);
         case
+    }
+
+    /// Whether a test that allows something, and says no time, held until a share came to its end.
+    fn held_before(&self, policy: &Policy, catalog: &Catalog, judge: &impl Judge, now: Timestamp) -> bool {
+        if self.at.is_some() || self.expect == Expect::Deny {
+            return false;
+        }
+        let accounts = &policy.document().service_accounts;
+        let shares = accounts.iter().filter(|(name, _)| name.as_str() == self.account.as_str()).flat_map(|(_, account)| &account.shares);
+        let ends: BTreeSet<Timestamp> = shares.filter_map(|share| end_of(share.until.as_ref()?)).filter(|end| *end <= now).collect();
+        let mut before = ends.iter().filter_map(|end| end.checked_sub(SignedDuration::from_millis(1)).ok());
+        before.any(|before| self.run(policy, catalog, judge, before).passed)
     }
 
     fn expected(&self) -> String {
@@ -284,7 +302,8 @@ impl Tests {
     pub fn run(&self, policy: &Policy, catalog: &Catalog, judge: &impl Judge, now: Timestamp) -> Report {
         let mut report = Report::default();
         for test in &self.list {
-            let case = test.run(policy, catalog, judge, now);
+            let mut case = test.run(policy, catalog, judge, now);
+            case.lapsed = !case.passed && test.held_before(policy, catalog, judge, now);
             if case.passed {
                 report.passed += 1;
             } else {
@@ -303,11 +322,17 @@ impl Report {
         self.failed == 0
     }
 
-    /// Adds an error for each test that failed, and a warning for one that may expect a refusal by mistake. `source` is the
-    /// file the tests stand in.
+    /// Adds an error for each test that failed, and a warning for one that failed by the mere passing of time or that may
+    /// expect a refusal by mistake. `source` is the file the tests stand in.
     pub fn complain(&self, source: &Source, complaints: &mut Complaints) {
         for case in &self.cases {
             match &case.problem {
+                // Nobody has changed anything, and less is allowed than was: that stops no sidecar and no other edit.
+                Some(problem) if case.lapsed => {
+                    complaints
+                        .warning(source, case.span, format!("this test held until a share ended: {problem}"))
+                        .help("give the share a later `until`, or the test an `at` before its end; or leave both out");
+                }
                 Some(problem) => {
                     complaints
                         .error(source, case.span, format!("this test fails: {problem}"))

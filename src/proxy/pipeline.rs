@@ -220,7 +220,8 @@ impl Way<'_> {
             Some(_) if observed && !self.is_readable(&head) => (named, None),
             Some(pointers) => {
                 subject::readable(&headers).map_err(|problem| self.refused(&head, &known, problem))?;
-                let read = Box::pin(self.read_body(unread, rules.subject_body_limit)).await;
+                let limit = rules.subject_body_limit.min(self.body_limit(operation.as_ref()));
+                let read = Box::pin(self.read_body(unread, limit)).await;
                 let bytes = read.map_err(|problem| self.refused(&head, &known, problem))?;
                 // A body may take a minute to arrive, and what held at its head need not hold any more.
                 if let Some(problem) = Box::pin(self.overtaken(&head, &known, &caller)).await {

@@ -234,7 +234,7 @@ impl Code {
         self.facts().status
     }
 
-    /// The stable URI of this problem type; the README's table explains each.
+    /// The stable URI of this problem type.
     #[must_use]
     pub fn type_uri(self) -> String {
         format!("urn:vicar:problem:{}", self.as_str())

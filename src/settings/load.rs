@@ -178,6 +178,11 @@ fn resolve(settings: &mut Settings, folder: &Path, purpose: Purpose, desk: &mut 
         }
     }
     for (way, file, kind) in settings.paths() {
+        if file.as_os_str().is_empty() {
+            desk.error(&way, "a path is missing").help("name a file or folder; it is relative to the settings file");
+        } else if file.to_string_lossy().contains("${") {
+            desk.error(&way, "a path holds no reference").help("write the path itself; ${…} is for secrets, addresses and URLs");
+        }
         *file = folder.join(&*file);
         if needed(&way) && !matches!(kind, FileUse::Document | FileUse::Own) {
             files.push(file.clone());

@@ -31,9 +31,12 @@ pub(super) enum ReferenceError {
     /// Neither `env:` nor `file:`.
     #[error("`${{{0}}}` is no reference")]
     Unknown(String),
-    /// No such variable, or an empty one.
+    /// No such variable.
     #[error("the environment variable {0} is not set")]
     NotSet(String),
+    /// A variable that says nothing.
+    #[error("the environment variable {0} is empty")]
+    Empty(String),
     /// A variable that is no text.
     #[error("the environment variable {0} is not UTF-8 text")]
     NotText(String),
@@ -76,7 +79,13 @@ impl Text {
             let (before, reference) = rest.split_at(at);
             let (reference, after) = reference.get(2..).and_then(|r| r.split_once('}')).ok_or(ReferenceError::Open)?;
             value.push_str(before);
-            value.push_str(&look_up(reference, folder, files)?);
+            let found = look_up(reference, folder, files)?;
+            if value.contains("://") && after.contains('@') {
+                // A user or a password of a URL: it is taken as it is, whatever a URL would take its characters for.
+                value.extend(escaped(&found));
+            } else {
+                value.push_str(&found);
+            }
             rest = after;
         }
         value.push_str(rest);
@@ -101,6 +110,16 @@ impl Text {
     }
 }
 
+/// `text` with everything escaped that may mean something in a URL (RFC 3986 section 2.3).
+fn escaped(text: &str) -> impl Iterator<Item = char> {
+    text.bytes().flat_map(|byte| {
+        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase();
+        let escaped = [Some('%'), Some(digit(byte >> 4)), Some(digit(byte & 15))];
+        if plain { [Some(char::from(byte)), None, None] } else { escaped }.into_iter().flatten()
+    })
+}
+
 /// What stands in place of a secret.
 pub(super) const MASK: &str = "***";
 
@@ -110,10 +129,12 @@ fn is_one_reference(text: &str) -> bool {
 
 fn look_up(reference: &str, folder: &Path, files: &mut Vec<PathBuf>) -> Result<String, ReferenceError> {
     match reference.split_once(':') {
+        Some(("env" | "file", "")) => Err(ReferenceError::Unknown(reference.to_owned())),
         Some(("env", name)) => match std::env::var(name) {
             Ok(value) if !value.is_empty() => Ok(value),
             Err(std::env::VarError::NotUnicode(_)) => Err(ReferenceError::NotText(name.to_owned())),
-            Ok(_) | Err(std::env::VarError::NotPresent) => Err(ReferenceError::NotSet(name.to_owned())),
+            Ok(_) => Err(ReferenceError::Empty(name.to_owned())),
+            Err(std::env::VarError::NotPresent) => Err(ReferenceError::NotSet(name.to_owned())),
         },
         Some(("file", path)) => {
             let path = folder.join(path);
@@ -144,7 +165,7 @@ impl ReferenceError {
         match self {
             Self::Open => "close it with }".to_owned(),
             Self::Unknown(_) => "write ${env:NAME} for an environment variable, or ${file:PATH} for a file".to_owned(),
-            Self::NotSet(name) => {
+            Self::NotSet(name) | Self::Empty(name) => {
                 format!("set it where Vicar starts (`export {name}=…`), or keep the secret in a file and write ${{file:PATH}}")
             }
             Self::NotText(_) => "give it a value that is text".to_owned(),
@@ -224,10 +245,27 @@ mod tests {
         assert_eq!(resolved("<${env:CARGO_PKG_NAME}>"), Ok(format!("<{name}>")));
         assert_eq!(resolved("${env:VICAR_NO_SUCH}").unwrap_err(), "the environment variable VICAR_NO_SUCH is not set");
         assert_eq!(resolved("${env:").unwrap_err(), "`${` is not closed");
+        assert_eq!(resolved("${env:}").unwrap_err(), "`${env:}` is no reference");
         assert_eq!(resolved("${vault:x}").unwrap_err(), "`${vault:x}` is no reference");
         assert!(resolved("${file:no/such}").unwrap_err().contains("no/such cannot be read"));
         assert!(resolved("${file:Cargo.lock}").unwrap_err().contains("larger than 64 KiB"));
         assert!(resolved("${file:.rustfmt.toml}").unwrap().ends_with(|c: char| c != '\n'));
+    }
+
+    #[test]
+    fn a_password_in_a_url_is_taken_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("password"), "a?b%41/@é\n").unwrap();
+        for (written, value) in [
+            ("redis://vicar:${file:password}@host/1", "redis://vicar:a%3Fb%2541%2F%40%C3%A9@host/1"),
+            // No part of a URL that is read in any other way.
+            ("${file:password}", "a?b%41/@é"),
+            ("redis://${file:password}", "redis://a?b%41/@é"),
+        ] {
+            let mut text = Text::from(written);
+            text.resolve(folder.path(), &mut Vec::new()).unwrap();
+            assert_eq!(text.as_str(), value);
+        }
     }
 
     #[test]

@@ -59,6 +59,8 @@ struct Beyond {
 
 /// How many complaints are kept. Nobody reads on, and each needs its line found.
 const MAX: usize = 500;
+/// Of a line that is longer, so many characters are shown.
+const EXCERPT: usize = 160;
 
 impl Complaints {
     /// Adds an error about `span` of `source`; the returned complaint takes a `help`.
@@ -175,6 +177,24 @@ impl Complaint {
     }
 }
 
+impl Complaint {
+    /// The line, and how much of it stands before the word. Of a long one, as machines write them, the part around the word.
+    fn clipped(&self) -> (std::borrow::Cow<'_, str>, usize) {
+        let before = self.column.saturating_sub(1);
+        if self.excerpt.chars().nth(EXCERPT).is_none() {
+            return (self.excerpt.as_str().into(), before);
+        }
+        let from = before.saturating_sub(EXCERPT / 4);
+        let ahead = if from > 0 { "…" } else { "" };
+        let mut rest = self.excerpt.chars().skip(from);
+        let mut part: String = rest.by_ref().take(EXCERPT).collect();
+        if rest.next().is_some() {
+            part.push('…');
+        }
+        (format!("{ahead}{part}").into(), before - from + ahead.chars().count())
+    }
+}
+
 impl std::fmt::Display for Complaint {
     /// `file:line:column: error: message`, the line, a caret under the word, and the help.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -187,15 +207,14 @@ impl std::fmt::Display for Complaint {
         } else {
             let gutter = self.line.to_string();
             let pad = " ".repeat(gutter.len());
-            let mut under = String::new();
-            for c in self.excerpt.chars().take(self.column.saturating_sub(1)) {
-                under.push(if c == '\t' { '\t' } else { ' ' });
-            }
-            let _ = write!(under, "{}", "^".repeat(self.width.max(1)));
+            let (excerpt, before) = self.clipped();
+            let mut under: String = excerpt.chars().take(before).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            let width = self.width.min(excerpt.chars().count().saturating_sub(before)).max(1);
+            let _ = write!(under, "{}", "^".repeat(width));
             write!(
                 f,
-                "{}:{}:{}: {word}: {}\n{pad} |\n{gutter} | {}\n{pad} | {under}",
-                self.file, self.line, self.column, self.message, self.excerpt
+                "{}:{}:{}: {word}: {}\n{pad} |\n{gutter} | {excerpt}\n{pad} | {under}",
+                self.file, self.line, self.column, self.message
             )?;
         }
         if let Some(help) = &self.help {

@@ -116,6 +116,25 @@ fn damage_in_the_middle_is_told_and_what_follows_is_kept() {
 }
 
 #[test]
+fn an_end_that_was_cut_off_stays_visible_behind_what_came_after_it() {
+    let ground = Ground::new();
+    let audit = ground.open();
+    write(&audit, 0..9);
+    now(audit.close());
+    drop(audit);
+    let mut lines = journal::forge::lines(&ground.last_segment());
+    lines.truncate(4);
+    journal::forge::rewrite(&ground.last_segment(), &lines);
+    assert!(!ground.verified().ok);
+    let audit = ground.open();
+    write(&audit, 20..40);
+    now(audit.close());
+    drop(audit);
+    let found = ground.verified();
+    assert!(found.broken.iter().any(|b| b.problem.contains("once reached record 9")), "{found:?}");
+}
+
+#[test]
 fn a_forged_action_under_way_never_becomes_a_record_that_nobody_can_read() {
     let ground = Ground::new();
     let audit = ground.open();

@@ -11,7 +11,7 @@ use crate::audit::{
     chain::{GENESIS, Seal, text},
     checkpoint::{CheckpointKey, CheckpointMark},
     record::Kind,
-    upkeep::{DAMAGE_FOUND, NEW_JOURNAL, RETENTION_TO},
+    upkeep::{DAMAGE_FOUND, LOST, NEW_JOURNAL, RETENTION_TO},
 };
 
 /// How many records back a repeated one is recognised as a copy.
@@ -79,9 +79,10 @@ fn told(line: &[u8]) -> Option<Told> {
     memmem::find(line, br#""kind":"system""#)?;
     let told: System = serde_json::from_slice(line).ok()?;
     match (told.kind, told.action.as_str()) {
-        (Kind::System, "recovery") => match told.detail.split_once(DAMAGE_FOUND) {
-            Some((_, damage)) => Some(Told::Damage(damage.to_owned())),
-            None => told.detail.starts_with(NEW_JOURNAL).then_some(Told::NewJournal),
+        (Kind::System, "recovery") => match (told.detail.split_once(DAMAGE_FOUND), told.detail.find(LOST)) {
+            (Some((_, damage)), _) => Some(Told::Damage(damage.to_owned())),
+            (None, Some(lost)) => Some(Told::Damage(told.detail.get(lost..)?.to_owned())),
+            (None, None) => told.detail.starts_with(NEW_JOURNAL).then_some(Told::NewJournal),
         },
         (Kind::System, "retention") => {
             let (to, _) = told.detail.strip_prefix(RETENTION_TO)?.split_once(' ')?;

@@ -120,7 +120,10 @@ impl Shared {
     /// What is in force is what a file that looks like `look` says.
     fn agree(&self, publishing: &mut Publishing, look: Option<Look>) {
         (publishing.taken, publishing.refused) = (look, None);
-        self.health.store(Arc::new(Health::Good));
+        if **self.health.load() != Health::Good {
+            tracing::info!(file = %self.store.path().display(), "the keys file can be taken again, and is in force");
+            self.health.store(Arc::new(Health::Good));
+        }
     }
 
     fn looks_like(&self, look: Option<Look>) -> bool {

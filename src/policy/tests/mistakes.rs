@@ -150,6 +150,42 @@ tests:
 }
 
 #[test]
+fn a_test_that_held_until_a_share_ended_is_warned_of_and_stops_nothing() {
+    let text = |until: &str, at: &str| {
+        format!(
+            "version: 1\nservice_accounts:\n  reporting:\n    shares:\n      - {{resource: \"dataset:*\", actions: [list], until: {until}}}\n\
+             tests:\n  - {{as: reporting, request: GET /dataset/2/Ac1/Vendors/list, expect: allow{at}}}\n"
+        )
+    };
+    for (until, at, failed, errors) in [
+        ("2099-12-31", "", 0, false),
+        ("2020-12-31", "", 1, false),
+        ("2020-12-31", ", at: 2020-12-31", 0, false),
+        ("2020-12-31", ", at: 2021-01-01", 1, true),
+    ] {
+        let text = text(until, at);
+        let asked = policy(&text);
+        let report = verify(&asked.policy, &asked.catalog, &PathRules::default(), now());
+        let mut complaints = Complaints::default();
+        report.complain(&Source::new("policy.yaml", &text), &mut complaints);
+        assert_eq!((report.failed, complaints.has_errors()), (failed, errors), "{until}{at}: {complaints}");
+        assert_eq!(complaints.is_empty(), failed == 0, "{until}{at}: {complaints}");
+    }
+}
+
+#[test]
+fn of_a_long_line_the_part_around_the_word_is_shown() {
+    let many: String = (0..500).map(|n| format!("\"a{n}\": {{\"shares\": []}}, ")).collect();
+    let text = format!("{{\"version\": 1, \"service_accounts\": {{{many} \"last\": {{\"share\": []}}}}}}");
+    let told = refused(&text);
+    assert!(told.len() < 1000 && told.contains("\"share\"") && told.contains('…'), "{told}");
+    let lines: Vec<_> = told.lines().collect();
+    let (shown, carets) = (lines[2], lines[3]);
+    let at = carets.chars().position(|c| c == '^').unwrap();
+    assert_eq!(shown.chars().skip(at).take(7).collect::<String>(), "\"share\"", "{told}");
+}
+
+#[test]
 fn mistakes_of_shape_and_of_meaning_are_told_together() {
     let text = r#"
 version: 1

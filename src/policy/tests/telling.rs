@@ -85,6 +85,12 @@ fn a_policy_is_suggested_from_what_went_through() {
         suggestion.learn(&past("reporting", None, "GET", &format!("/dataset/2/Ac1/{name}/7"), "not-shared", Fate::Passed));
     }
     suggestion.learn(&past("reporting", None, "GET", "/dataset/2/Ac1/Salaries/7", "denied-by-rule", Fate::Refused));
+    // While a policy only observes, these go through as well.
+    for _ in 0..2 {
+        suggestion.learn(&past("reporting", None, "GET", "/dataset/2/Ac1/Salaries/7", "denied-by-rule", Fate::Passed));
+    }
+    suggestion.learn(&past("reporting", Some("ceo@acme.example"), "GET", "/dataset/2/Ac1/Vendors/7", "never-impersonate", Fate::Passed));
+    suggestion.learn(&past("reporting", None, "GET", "/nowhere/at/all", "endpoint-unknown", Fate::Passed));
     suggestion.learn(&past("reporting", None, "GET", "/user/2/Ac1", "shared", Fate::Passed));
     for (n, user) in ["zoe@acme.example", "Us8KMQ", "zoe@acme.example"].into_iter().enumerate() {
         suggestion.learn(&past("on", Some(user), "POST", &format!("/process/2/Ac1/PO_{n}"), "shared", Fate::Passed));
@@ -106,6 +112,27 @@ fn a_policy_under_which_nobody_is_acted_for_any_more_shows() {
     simulation.replay(&past());
     let outcome = simulation.finish();
     assert_eq!((outcome.unchanged, outcome.now_for_others.len(), outcome.now_denied.len()), (0, 1, 0), "{outcome:?}");
+}
+
+#[test]
+fn who_would_be_acted_for_at_last_or_no_more_shows() {
+    let with = |behalf: &str| {
+        policy(&format!(
+            "version: 1\nservice_accounts:\n  bot:\n    shares:\n      - {{resource: \"process:*\", actions: [create]{behalf}}}\n"
+        ))
+    };
+    let from = with(", impersonate: {users: [\"*@acme.example\"], from: {json: /u}}");
+    let replayed = |tried: &Asked, reason: &str| {
+        let mut simulation = Simulation::new(&tried.policy, &tried.catalog, PathRules::default(), now()).beside(&from.policy);
+        simulation.replay(&past("bot", Some("zoe@acme.example"), "POST", "/process/2/Ac1/PO", reason, Fate::Passed));
+        let outcome = simulation.finish();
+        (outcome.unchanged, outcome.now_denied.len(), outcome.now_for_others.len())
+    };
+    assert_eq!(replayed(&from, "shared"), (1, 0, 0));
+    // Nobody looks into the body any more: it is not refused, it is made as the account itself.
+    assert_eq!(replayed(&with(""), "shared"), (0, 0, 1));
+    // Only observed, it went up without the user; now it would go with her.
+    assert_eq!(replayed(&from, "impersonation-not-allowed"), (0, 0, 1));
 }
 
 #[test]

@@ -121,8 +121,8 @@ fn redis_url(url: &Text, tls: &UpstreamTls, way: &Way, tls_way: &Way, desk: &mut
 
 /// What is wrong with `user:password@host:port,host:port/…`. Never repeats what may be a password.
 fn hosts(mode: &str, rest: &str) -> Option<String> {
-    let rest = rest.split('?').next().unwrap_or_default();
     let rest = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
+    let rest = rest.split('?').next().unwrap_or_default();
     let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
     for host in hosts.split(',') {
         if !super::addresses::is_host_and_port(host) {
