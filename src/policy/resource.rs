@@ -1,12 +1,12 @@
 //! Resource patterns, and whether any endpoint can reach what they name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     index::{ANY, ActionCode, KindCode},
     pattern::Glob,
 };
-use crate::catalog::{Catalog, Endpoint, ResourceId, holds_escape};
+use crate::catalog::{CanonicalPath, Catalog, Endpoint, Part, PathRules, ResourceId, fold, holds_escape};
 
 /// Which resources a rule concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,14 +99,24 @@ pub(super) fn code(index: usize) -> u32 {
 }
 
 /// What endpoints reach, by kind and action.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reach<'c> {
+    catalog: &'c Catalog,
     ends: HashMap<(KindCode, ActionCode), Vec<&'c ResourceId>, foldhash::fast::RandomState>,
+    /// Those that one segment names.
+    singles: HashMap<(KindCode, ActionCode), Vec<(&'c Endpoint, usize)>, foldhash::fast::RandomState>,
+    /// The catalog's words, letter case aside. Where one of them may stand, it is no id.
+    words: HashSet<String>,
 }
 
 impl<'c> Reach<'c> {
     pub(super) fn new(catalog: &'c Catalog) -> Self {
-        let mut reach = Self::default();
+        let words = |endpoint: &'c Endpoint| endpoint.template.parts().iter();
+        let words = catalog.endpoints().iter().flat_map(words).filter_map(|part| match part {
+            Part::Literal(word) => Some(fold(word)),
+            Part::Parameter(_) => None,
+        });
+        let mut reach = Self { catalog, ends: HashMap::default(), singles: HashMap::default(), words: words.collect() };
         for endpoint in catalog.endpoints() {
             let Endpoint { kind, action, id, .. } = endpoint;
             let (kind, action) = (code(kind.index()), code(action.index()));
@@ -115,6 +125,9 @@ impl<'c> Reach<'c> {
                 let known = ends.iter().any(|end| *end == id || matches!((end, id), (ResourceId::Segment(_), ResourceId::Segment(_))));
                 if !known {
                     ends.push(id);
+                }
+                if let ResourceId::Segment(place) = id {
+                    reach.singles.entry(cell).or_default().push((endpoint, *place));
                 }
             }
         }
@@ -132,8 +145,29 @@ impl<'c> Reach<'c> {
         match &pattern.ids {
             Ids::Every => true,
             Ids::Whole => ends.iter().any(|end| matches!(end, ResourceId::Whole)),
+            Ids::Named(Glob::Exact(id)) if self.words.contains(&fold(id)) => {
+                let singles = self.singles.get(&(pattern.kind, action)).into_iter().flatten();
+                let by_one = |end: &&&ResourceId| matches!(end, ResourceId::Segment(_));
+                let glob = Glob::Exact(id.clone());
+                ends.iter().filter(|end| !by_one(end)).any(|end| names(end, &glob))
+                    || singles.into_iter().any(|(endpoint, place)| self.takes(endpoint, *place, id))
+            }
             Ids::Named(glob) => ends.iter().any(|end| names(end, glob)),
         }
+    }
+
+    /// Whether this endpoint takes a path with `id` at that place, and no other does.
+    fn takes(&self, endpoint: &Endpoint, place: usize, id: &str) -> bool {
+        let parts = endpoint.template.parts().iter().enumerate().map(|(at, part)| match part {
+            Part::Literal(word) => word,
+            Part::Parameter(_) if at == place => id,
+            // No word of a catalog.
+            Part::Parameter(_) => "0~0",
+        });
+        let path = format!("/{}", parts.collect::<Vec<_>>().join("/"));
+        // What would have to be escaped is not worth it.
+        let Ok(path) = CanonicalPath::parse(&path, PathRules::default()) else { return true };
+        self.catalog.classify(endpoint.method, &path).is_ok_and(|operation| std::ptr::eq(operation.endpoint, endpoint))
     }
 }
 

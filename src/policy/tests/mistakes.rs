@@ -150,6 +150,32 @@ tests:
 }
 
 #[test]
+fn an_id_that_is_a_word_of_the_catalog_in_its_place_is_none_that_an_endpoint_reaches() {
+    let endpoints = r#"version: 1
+kinds: {p: {title: Ps}}
+endpoints:
+  - {request: "POST /p/{x}", resource: "p:{x}", action: create}
+  - {request: "GET /p/a", resource: p, action: list}
+  - {request: "GET /b/{x}", resource: "p:{x}", action: read}
+"#;
+    let mut complaints = Complaints::default();
+    let catalog = catalog::load(&[Source::new("catalog.yaml", endpoints)], &mut complaints).unwrap_or_else(|| panic!("{complaints}"));
+    for (id, action, reached) in [
+        ("a", "create", false),
+        ("A", "create", false),
+        ("b", "create", true),
+        ("a", "read", true),
+        ("b", "read", true),
+        ("*", "create", true),
+    ] {
+        let text = format!("version: 1\nservice_accounts:\n  bot:\n    shares:\n      - {{resource: \"p:{id}\", actions: [{action}]}}\n");
+        let mut complaints = Complaints::default();
+        let taken = load(&Source::new("policy.yaml", &text), &catalog, &mut complaints).is_some();
+        assert_eq!(taken, reached, "{id} {action}: {complaints}");
+    }
+}
+
+#[test]
 fn a_test_that_held_until_a_share_ended_is_warned_of_and_stops_nothing() {
     let text = |until: &str, at: &str| {
         format!(
