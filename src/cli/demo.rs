@@ -5,7 +5,7 @@ use std::{net::SocketAddr, process::ExitCode};
 use clap::Args;
 
 use super::{Done, Failure, Options};
-use crate::demo::{self, Ended};
+use crate::demo::{self, DemoError, Ended};
 
 /// Options of `vicar demo`.
 #[derive(Debug, Args)]
@@ -31,7 +31,11 @@ pub(super) async fn run(args: DemoArgs, options: &Options) -> Done {
         demo::serve_api(address, args.api_key.filter(|key| !key.is_empty())).await.map_err(Failure::failed)?;
         return Ok(ExitCode::SUCCESS);
     }
-    match demo::run(args.exit).await.map_err(Failure::failed)? {
+    let ended = demo::run(args.exit).await.map_err(|error| match error {
+        DemoError::Print(cause) => Failure::output(cause),
+        other => Failure::failed(other),
+    })?;
+    match ended {
         Ended::AsExpected => Ok(ExitCode::SUCCESS),
         // 128 + SIGINT, as shells count.
         Ended::Interrupted => Ok(ExitCode::from(130)),

@@ -30,7 +30,7 @@ pub(super) struct QueryArgs {
     #[command(flatten)]
     wanted: Wanted,
     /// No more than this many.
-    #[arg(long, value_name = "N", help_heading = "How")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "How")]
     limit: Option<u64>,
     /// What reached the log last comes first.
     #[arg(long, help_heading = "How")]

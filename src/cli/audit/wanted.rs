@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use crate::{
     audit::{Decision, Filter, Kind, Outcome},
     cli::{Failure, when::point},
+    identity::{AccountId, KeyId},
 };
 
 /// Records that have all that is asked.
@@ -20,10 +21,10 @@ pub(super) struct Wanted {
     until: Option<String>,
     /// Of this account.
     #[arg(long, value_name = "ID")]
-    account: Option<String>,
+    account: Option<AccountId>,
     /// With this access key.
     #[arg(long, value_name = "KEY_ID")]
-    key: Option<String>,
+    key: Option<KeyId>,
     /// On behalf of this user.
     #[arg(long, value_name = "USER")]
     subject: Option<String>,
@@ -79,20 +80,24 @@ impl Wanted {
     /// As the log's readers take it.
     ///
     /// # Errors
-    /// When a time is none.
+    /// When a time is none, or none lies between the two.
     pub(super) fn filter(self, now: Timestamp) -> Result<Filter, Failure> {
         let time = |option: &str, raw: Option<String>| raw.map(|raw| point(option, &raw, now)).transpose();
+        let (since, until) = (time("since", self.since)?, time("until", self.until)?);
+        if since.zip(until).is_some_and(|(since, until)| since >= until) {
+            return Err(Failure::usage("--since is not before --until: no record lies between them"));
+        }
         Ok(Filter {
-            since: time("since", self.since)?,
-            until: time("until", self.until)?,
+            since,
+            until,
             kind: self.kind.map(|word| match word {
                 KindWord::Access => Kind::Access,
                 KindWord::Admin => Kind::Admin,
                 KindWord::System => Kind::System,
             }),
-            account: self.account,
+            account: self.account.map(|account| account.to_string()),
             accounts: Vec::new(),
-            key: self.key,
+            key: self.key.map(|key| key.to_string()),
             subject: self.subject.map(Filter::subject_as_recorded),
             resource: self.resource,
             action: self.action,
