@@ -145,8 +145,10 @@ pub(super) fn rotate_key(
     }
     let secret = Secret::random()?;
     let until = SignedDuration::try_from(overlap).ok().and_then(|overlap| now.checked_add(overlap).ok()).ok_or(DirectoryError::Far)?;
+    // Without an overlap the old secret ends now, not with this second.
+    let until = if until > now { next_second(until) } else { until };
     // With the key both secrets end.
-    let until = old.expires.map_or(next_second(until), |end| end.min(next_second(until)));
+    let until = old.expires.map_or(until, |end| until.min(end));
     let key = Key {
         hash: secret.hash_for(&old.id),
         previous: old.previous.and(old.hash, until, now),
