@@ -78,7 +78,7 @@ impl PreviousSecrets {
     /// These, and `hash`, which is replaced at `now` and taken until `until`. Where that is no time at all, all end.
     #[must_use]
     pub fn and(&self, hash: SecretHash, until: Timestamp, now: Timestamp) -> Self {
-        let before = self.0.iter().filter(|old| old.until > now).map(|old| PreviousSecret { hash: old.hash, until: old.until.min(until) });
+        let before = self.0.iter().map(|old| PreviousSecret { hash: old.hash, until: old.until.min(until) });
         let mut all: Vec<_> = before.chain([PreviousSecret { hash, until }]).filter(|old| old.until > now).collect();
         all.drain(..all.len().saturating_sub(Self::MOST));
         Self(all)

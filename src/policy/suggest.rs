@@ -138,7 +138,7 @@ impl<'c> Suggestion<'c> {
         self.learned
     }
 
-    /// How many records told nothing: refused, self-service, the log's own, or of no endpoint of the catalog.
+    /// How many records are not in it: refused, self-service, the log's own, or left out.
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.skipped

@@ -169,9 +169,7 @@ impl Link {
             Self::Shared(Joined(link)) => Either::Right(link.sender.clone().try_send_request(request)),
         }
     }
-}
 
-impl Link {
     /// Whether the service cannot have begun to answer what was sent last, and failed with `error`.
     pub(super) fn is_unanswered(&self, error: &hyper::Error) -> bool {
         match self {
