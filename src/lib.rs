@@ -14,7 +14,7 @@
 //!
 //! Underneath: [`identity`] (the nouns), [`source`] (documents people edit, and complaints about them),
 //! [`settings`] (`vicar.yaml`), [`schema`] (what editors know of the three), [`telemetry`] (logs), [`terminal`] (what people
-//! see) and `private` (files that nobody else may read).
+//! see), `signing` (Ed25519 keys) and `private` (files that nobody else may read).
 
 pub mod admin;
 pub mod audit;
@@ -30,6 +30,7 @@ mod private;
 pub mod proxy;
 pub mod schema;
 pub mod settings;
+mod signing;
 pub mod source;
 pub mod telemetry;
 pub mod terminal;

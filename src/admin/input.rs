@@ -10,7 +10,10 @@ use jiff::{Timestamp, ToSpan as _, civil::Date, tz::TimeZone};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde::de::DeserializeOwned;
 
-use super::{Desk, refusal::Refusal};
+use super::{
+    Desk,
+    refusal::{Refusal, capitalised},
+};
 use crate::{
     directory::Expiry,
     identity::{Fingerprint, network},
@@ -53,7 +56,8 @@ impl<T: DeserializeOwned> FromRequest<Desk> for Sent<T> {
         if bytes.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
             return Err(Refusal::Invalid("The body: a JSON object is expected.".to_owned()));
         }
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| Refusal::Invalid(format!("The body: {error}.")))
+        let text = std::str::from_utf8(&bytes).map_err(|_| Refusal::Invalid("The body: it is not UTF-8.".to_owned()))?;
+        serde_json::from_str(text).map(Self).map_err(|error| Refusal::Invalid(format!("The body: {error}.")))
     }
 }
 
@@ -150,7 +154,11 @@ pub(super) fn certificates<'r>(raw: impl IntoIterator<Item = &'r str>) -> Result
         if pasted.is_empty() {
             return Err(wrong(text));
         }
-        found.extend(pasted.iter().map(|certificate| Fingerprint::of(certificate)));
+        for certificate in &pasted {
+            found.push(
+                Fingerprint::of_client(certificate).map_err(|error| Refusal::Invalid(format!("{}.", capitalised(&error.to_string()))))?,
+            );
+        }
     }
     Ok(found)
 }

@@ -3,13 +3,10 @@
 use std::path::Path;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
-use ed25519_dalek::{
-    Signature, Signer as _, SigningKey, VerifyingKey,
-    pkcs8::{DecodePrivateKey as _, DecodePublicKey as _},
-};
 use serde::{Deserialize, Serialize};
 
 use super::error::AuditError;
+use crate::signing::{PrivateKey, PublicKey};
 
 /// What is signed begins with this, so that the signature can be taken for nothing else.
 const CONTEXT: &str = "vicar 2026-11 audit checkpoint v1";
@@ -29,13 +26,13 @@ pub struct CheckpointMark {
 
 /// The private half: signs.
 pub(super) struct Sealer {
-    key: SigningKey,
+    key: PrivateKey,
     every: u64,
 }
 
 /// The public half, for [`verify`](super::verify).
 #[derive(Debug, Clone)]
-pub struct CheckpointKey(VerifyingKey);
+pub struct CheckpointKey(PublicKey);
 
 impl std::fmt::Debug for Sealer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -46,8 +43,8 @@ impl std::fmt::Debug for Sealer {
 impl Sealer {
     pub(super) fn load(path: &Path, every: std::time::Duration) -> Result<Self, AuditError> {
         let unusable = |why: String| AuditError::CheckpointKey { path: path.to_owned(), why };
-        let pem = std::fs::read_to_string(path).map_err(|cause| unusable(cause.to_string()))?;
-        let key = SigningKey::from_pkcs8_pem(&pem).map_err(|cause| unusable(cause.to_string()))?;
+        let pem = std::fs::read(path).map_err(|cause| unusable(cause.to_string()))?;
+        let key = PrivateKey::from_pem(&pem).map_err(|cause| unusable(cause.to_string()))?;
         Ok(Self { key, every: every.as_secs() })
     }
 
@@ -57,7 +54,7 @@ impl Sealer {
 
     pub(super) fn seal(&self, sidecar: &str, seq: u64, hash: &str) -> CheckpointMark {
         let signature = self.key.sign(message(sidecar, seq, hash, self.every).as_bytes());
-        CheckpointMark { seq, hash: hash.to_owned(), every: self.every, signature: BASE64.encode(signature.to_bytes()) }
+        CheckpointMark { seq, hash: hash.to_owned(), every: self.every, signature: BASE64.encode(signature) }
     }
 }
 
@@ -68,11 +65,8 @@ impl CheckpointKey {
     /// [`AuditError::CheckpointKey`] when it is neither.
     pub fn load(path: &Path) -> Result<Self, AuditError> {
         let unusable = |why: String| AuditError::CheckpointKey { path: path.to_owned(), why };
-        let pem = std::fs::read_to_string(path).map_err(|cause| unusable(cause.to_string()))?;
-        if let Ok(key) = SigningKey::from_pkcs8_pem(&pem) {
-            return Ok(Self(key.verifying_key()));
-        }
-        VerifyingKey::from_public_key_pem(&pem).map(Self).map_err(|cause| unusable(cause.to_string()))
+        let pem = std::fs::read(path).map_err(|cause| unusable(cause.to_string()))?;
+        PublicKey::from_pem(&pem).map(Self).map_err(|cause| unusable(cause.to_string()))
     }
 
     /// Whether a sidecar could sign with the key in this file.
@@ -86,10 +80,8 @@ impl CheckpointKey {
     /// Whether `mark` was signed with the private half, for this sidecar.
     #[must_use]
     pub fn accepts(&self, sidecar: &str, mark: &CheckpointMark) -> bool {
-        let Some(signature) = BASE64.decode(&mark.signature).ok().and_then(|bytes| Signature::from_slice(&bytes).ok()) else {
-            return false;
-        };
-        self.0.verify_strict(message(sidecar, mark.seq, &mark.hash, mark.every).as_bytes(), &signature).is_ok()
+        let Ok(signature) = BASE64.decode(&mark.signature) else { return false };
+        self.0.accepts(message(sidecar, mark.seq, &mark.hash, mark.every).as_bytes(), &signature)
     }
 }
 

@@ -366,7 +366,8 @@ impl<'d> Stage<'d> {
             let (head, body) = sender.send_request(request).await.map_err(|e| silent(e.to_string()))?.into_parts();
             let body = Limited::new(body, ANSWER_MAX).collect().await.map_err(|e| silent(e.to_string()))?.to_bytes();
             connection.abort();
-            Ok(Came { status: head.status.as_u16(), headers: head.headers, body: serde_json::from_slice(&body).unwrap_or_default() })
+            let body = std::str::from_utf8(&body).ok().and_then(|body| serde_json::from_str(body).ok()).unwrap_or_default();
+            Ok(Came { status: head.status.as_u16(), headers: head.headers, body })
         };
         timeout(PATIENCE, exchange).await.unwrap_or_else(|_| Err(silent("nothing came in time".to_owned())))
     }

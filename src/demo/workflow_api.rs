@@ -240,9 +240,9 @@ impl Shared {
         let body = if body.is_empty() {
             serde_json::Value::Null
         } else {
-            match serde_json::from_slice(body) {
-                Ok(value) => value,
-                Err(_) => return Answer::refused(400, "the body is not JSON"),
+            match std::str::from_utf8(body).ok().and_then(|body| serde_json::from_str(body).ok()) {
+                Some(value) => value,
+                None => return Answer::refused(400, "the body is not JSON"),
             }
         };
         let path = uri.path();

@@ -16,7 +16,7 @@ mod subject;
 
 pub use account::{Account, AccountId, AccountIdError, Status};
 pub use admin::{Admin, AdminId, AdminIdError, AdminToken, AdminTokenError, Role, RoleError};
-pub use certificate::{Fingerprint, FingerprintError};
+pub use certificate::{Fingerprint, FingerprintError, UnusableCertificate};
 pub use key::{Key, KeyId, KeyIdError, PreviousSecret, PreviousSecrets};
 pub use network::network;
 pub(crate) use network::networks;

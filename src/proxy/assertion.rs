@@ -7,16 +7,16 @@
 use std::path::PathBuf;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use ed25519_dalek::{
-    Signer as _, SigningKey, VerifyingKey,
-    pkcs8::{DecodePrivateKey as _, DecodePublicKey as _},
-};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::request_id::RequestId;
-use crate::{identity::Subject, settings};
+use crate::{
+    identity::Subject,
+    settings,
+    signing::{PrivateKey, PublicKey},
+};
 
 /// Longest life of an assertion, in seconds.
 const LONGEST_LIFE: u64 = 60;
@@ -24,7 +24,7 @@ const LONGEST_LIFE: u64 = 60;
 /// What makes assertions, and publishes how to check them.
 pub struct Signer {
     header: HeaderName,
-    key: SigningKey,
+    key: PrivateKey,
     /// The JOSE header, encoded, with its dot.
     head: String,
     issuer: String,
@@ -105,17 +105,15 @@ impl Signer {
     /// [`AssertionError`] when assertions cannot be made as they say.
     pub fn load(settings: &settings::Assertion) -> Result<Self, AssertionError> {
         let wrong = |file: &PathBuf, why: String| AssertionError::Key { file: file.clone(), why };
-        let read = |file: &PathBuf| std::fs::read_to_string(file).map_err(|cause| wrong(file, cause.to_string()));
-        let key = SigningKey::from_pkcs8_pem(&read(&settings.key)?).map_err(|cause| wrong(&settings.key, cause.to_string()))?;
-        let own = Published::of(&key.verifying_key());
+        let read = |file: &PathBuf| std::fs::read(file).map_err(|cause| wrong(file, cause.to_string()));
+        let key = PrivateKey::from_pem(&read(&settings.key)?).map_err(|cause| wrong(&settings.key, cause.to_string()))?;
+        let own = Published::of(key.public());
         let head = format!("{{\"alg\":\"EdDSA\",\"typ\":\"JWT\",\"kid\":\"{}\"}}", own.kid);
         let mut published = vec![own];
         if let Some(file) = &settings.previous {
-            let pem = read(file)?;
             // Of a key that signs no more the public half is enough.
-            let public = SigningKey::from_pkcs8_pem(&pem).map(|key| key.verifying_key());
-            let public = public.or_else(|_| VerifyingKey::from_public_key_pem(&pem).map_err(|cause| wrong(file, cause.to_string())))?;
-            published.push(Published::of(&public));
+            let public = PublicKey::from_pem(&read(file)?).map_err(|cause| wrong(file, cause.to_string()))?;
+            published.push(Published::of(public));
         }
         let valid_for = settings.valid_for.0.as_secs();
         if !(1..=LONGEST_LIFE).contains(&valid_for) {
@@ -157,7 +155,7 @@ impl Signer {
         BASE64.encode_string(serde_json::to_vec(&claims).unwrap_or_default(), &mut token);
         let signature = self.key.sign(token.as_bytes());
         token.push('.');
-        BASE64.encode_string(signature.to_bytes(), &mut token);
+        BASE64.encode_string(signature, &mut token);
         token
     }
 
@@ -175,7 +173,7 @@ impl std::fmt::Debug for Signer {
 }
 
 impl Published {
-    fn of(key: &VerifyingKey) -> Self {
+    fn of(key: PublicKey) -> Self {
         let bytes = key.as_bytes();
         let name = blake3::hash(bytes);
         let kid = BASE64.encode(name.as_bytes().first_chunk::<16>().unwrap_or(&[0; 16]));
@@ -186,15 +184,15 @@ impl Published {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
-    use ed25519_dalek::{Signature, Verifier as _, pkcs8::EncodePrivateKey as _, pkcs8::spki::der::pem::LineEnding};
+    use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
     use serde_json::Value;
 
     use super::*;
+    use crate::signing::tests::pem;
 
     fn key(folder: &std::path::Path, name: &str, seed: u8) -> PathBuf {
         let file = folder.join(name);
-        let pem = SigningKey::from_bytes(&[seed; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
-        std::fs::write(&file, pem.as_bytes()).unwrap();
+        std::fs::write(&file, pem(seed)).unwrap();
         file
     }
 
@@ -222,9 +220,8 @@ mod tests {
         assert_eq!(published.len(), 2, "the previous key is published too");
         assert_eq!(decoded(head)["kid"], published[0]["kid"]);
         let public = BASE64.decode(published[0]["x"].as_str().unwrap()).unwrap();
-        let public = VerifyingKey::from_bytes(&public.try_into().unwrap()).unwrap();
-        let signature = Signature::from_slice(&BASE64.decode(signature).unwrap()).unwrap();
-        public.verify(signed.as_bytes(), &signature).unwrap();
+        let signature = BASE64.decode(signature).unwrap();
+        UnparsedPublicKey::new(&ED25519, public).verify(signed.as_bytes(), &signature).unwrap();
         let expected = serde_json::json!({
             "iss": "vicar", "aud": "workflow", "sub": "zoe@acme.example", "act": {"sub": "approver"}, "account": "approver",
             "key": "VKAAAA", "iat": 1_000_000, "nbf": 1_000_000, "exp": 1_000_030, "jti": "01J",

@@ -184,7 +184,6 @@ fn typed<T: DeserializeOwned>(text: &str) -> Result<T, DeserializeError> {
             max_nodes: 16_000_000,
             max_depth: tree::MAX_DEPTH,
         },
-        emit_comments: false,
         duplicate_keys: DuplicateKeyPolicy::Error,
         merge_keys: MergeKeyPolicy::Error,
         alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: 100_000, max_replay_stack_depth: 16 },

@@ -91,7 +91,6 @@ impl Node {
 /// Builds the tree of the first document of `text`.
 pub(super) fn build(text: &str) -> Result<Tree, NoTree> {
     let options = granit_parser::options! {
-        emit_comments: false,
         emit_unresolved_aliases: true,
         // The depth is judged here, with the place where it gets too deep.
         flow_nesting_limit: MAX_DEPTH + 8,

@@ -213,7 +213,8 @@ fn can_be_closed(line: &[u8], sidecar: &str) -> bool {
     let ending = Ending { status: None, outcome: Outcome::Interrupted, bytes_in: 0, bytes_out: 0, upstream_us: None, total_us: None };
     ending.write(&mut closed);
     closed.extend_from_slice(b",\"seq\":1,\"prev\":\"\",\"hash\":\"\"}");
-    serde_json::from_slice::<Record>(&closed).is_ok_and(|record| record.sidecar == sidecar)
+    let record = std::str::from_utf8(&closed).ok().and_then(|line| serde_json::from_str::<Record>(line).ok());
+    record.is_some_and(|record| record.sidecar == sidecar)
 }
 
 /// Open entries whose record has not been met, by their ids.

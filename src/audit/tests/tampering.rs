@@ -141,10 +141,8 @@ fn a_segment_that_is_missing_or_moved_is_found() {
 // ===== checkpoints =====
 
 fn key_file(folder: &Path, name: &str, seed: u8) -> std::path::PathBuf {
-    use ed25519_dalek::pkcs8::EncodePrivateKey as _;
-    let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
     let path = folder.join(name);
-    fs::write(&path, key.to_pkcs8_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF).unwrap()).unwrap();
+    fs::write(&path, crate::signing::tests::pem(seed)).unwrap();
     path
 }
 

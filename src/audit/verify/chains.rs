@@ -77,7 +77,7 @@ fn told(line: &[u8]) -> Option<Told> {
     }
     // Few records are of this kind, and each is looked at.
     memmem::find(line, br#""kind":"system""#)?;
-    let told: System = serde_json::from_slice(line).ok()?;
+    let told: System = serde_json::from_str(std::str::from_utf8(line).ok()?).ok()?;
     match (told.kind, told.action.as_str()) {
         (Kind::System, "recovery") => match (told.detail.split_once(DAMAGE_FOUND), told.detail.find(LOST)) {
             (Some((_, damage)), _) => Some(Told::Damage(damage.to_owned())),
@@ -132,9 +132,10 @@ impl<'k> Chains<'k> {
             return None;
         };
         let intact = seal.holds();
-        let (sidecar, time, mark) = match serde_json::from_slice::<Glance<'_>>(line) {
-            Ok(glance) => (glance.sidecar.into_owned(), glance.time, glance.checkpoint),
-            Err(_) => {
+        let glance = std::str::from_utf8(line).ok().and_then(|line| serde_json::from_str::<Glance<'_>>(line).ok());
+        let (sidecar, time, mark) = match glance {
+            Some(glance) => (glance.sidecar.into_owned(), glance.time, glance.checkpoint),
+            None => {
                 self.complain(Some(seal.seq), "", format!("line {place} is no record that can be read: it was inserted or changed"));
                 return None;
             }

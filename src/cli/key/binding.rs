@@ -20,7 +20,7 @@ pub(super) fn certificate(raw: &str) -> Result<Fingerprint, String> {
     let text = fs::read(raw)
         .map_err(|cause| format!("{cause}: name a PEM file, or write the certificate's SHA-256 fingerprint (64 hexadecimal digits)"))?;
     let first = CertificateDer::from_pem_slice(&text).map_err(|_| "there is no certificate in that file; it must be PEM".to_owned())?;
-    Ok(Fingerprint::of(&first))
+    Fingerprint::of_client(&first).map_err(|error| error.to_string())
 }
 
 /// Something that a change sets, or takes away altogether.
