@@ -225,6 +225,8 @@ fn metrics_tell_what_requests_came_to_in_both_formats() {
     assert_eq!(status(Call::get("/dataset/2/Ac1/Salaries/list").with(&reporting)), 403);
     assert_eq!(status(Call::get("/nothing/here").with(&app)), 403);
     assert_eq!(status(Call::get("/dataset/2/Ac1/Vendors/list")), 401);
+    // No HTTP at all: the library refuses it before there is a request.
+    Connection::open(sidecar.address()).send("GET /dataset/2/Ac1/Vendors/list HTTP/1.1\r\nHost : x\r\n\r\n").answer().expect_status(400);
     let metrics = Call::get("/metrics").send(sidecar.admin());
     assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     let text = metrics.text();
@@ -233,6 +235,7 @@ fn metrics_tell_what_requests_came_to_in_both_formats() {
         "vicar_requests_total{decision=\"deny\",reason=\"denied-by-rule\",kind=\"dataset\",action=\"list\",status=\"4xx\"} 1",
         "vicar_requests_total{decision=\"deny\",reason=\"endpoint-unknown\",kind=\"\",action=\"\",status=\"4xx\"} 1",
         "vicar_requests_total{decision=\"deny\",reason=\"credentials-missing\",kind=\"\",action=\"\",status=\"4xx\"} 1",
+        "vicar_requests_total{decision=\"deny\",reason=\"ambiguous-request\",kind=\"\",action=\"\",status=\"4xx\"} 1",
         "vicar_upstream_seconds_count 2",
         "vicar_request_own_seconds_count 5",
         "vicar_keys{account=\"app\",state=\"active\"} 1",

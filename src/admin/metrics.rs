@@ -55,6 +55,8 @@ fn connections(page: &mut Page, desk: &Desk) {
     page.gauge("vicar_connections", "Connections on the data port.").sample(&[], connections.open());
     page.counter("vicar_connections_taken", "Connections accepted on the data port.").sample(&[], connections.taken());
     page.counter("vicar_connections_refused", "Connections closed at once because there were too many.").sample(&[], connections.refused());
+    page.counter("vicar_tls_handshakes_failed", "Connections on the data port whose TLS handshake failed, or took too long.")
+        .sample(&[], connections.unshaken());
 }
 
 fn documents(page: &mut Page, desk: &Desk) {

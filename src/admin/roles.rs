@@ -269,7 +269,7 @@ mod tests {
                 "make, change, delete accounts" => &[Right::CreateAccount, Right::ChangeAccount, Right::DeleteAccount],
                 "make, change, rotate, delete keys" => &[Right::CreateKey, Right::ChangeKey, Right::RotateKey, Right::DeleteKey],
                 "see the policy, simulate an edit" => &[Right::ReadPolicy, Right::Simulate],
-                "see the admins" => &[Right::ReadAdmins],
+                "see which admins an account has" => &[Right::ReadAdmins],
                 other => panic!("{other:?} is no row that this test knows"),
             }
         };

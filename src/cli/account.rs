@@ -130,7 +130,7 @@ async fn create(args: CreateArgs, options: &Options) -> Done {
         Output::Table => {
             say(&format!("account {} is there", made.id))?;
             tell(&format!(
-                "Next: vicar key create {0} --name NAME, and a share for {0} in {1}",
+                "Next: vicar key create {0} --name NAME, and a share for {0} in {1} where it has none",
                 made.id,
                 nearby(&loaded.settings.policy.display().to_string())
             ));

@@ -76,12 +76,15 @@ fn announce(running: &Running, settings: &Settings) {
     }
     let admin = running.admin_address.map_or_else(|| settings.admin.address.to_string(), |address| address.to_string());
     tracing::info!(address = admin, "health, metrics, admin API and console");
+    // As `/readyz` has it.
+    let known = running.shared.directory.stats().vouched.is_some();
     tracing::info!(
         policy = rules.policy.digest(),
         accounts_in_policy = rules.policy.accounts().count(),
         endpoints = rules.catalog.endpoints().len(),
         journal = %settings.audit.journal.path.display(),
-        "ready"
+        "{}",
+        if known { "ready" } else { "listening, and ready once the directory has been reached: until then no key is known" }
     );
 }
 

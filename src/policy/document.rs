@@ -15,7 +15,7 @@ pub struct PolicyDocument {
     /// Version of this format: 1.
     #[schemars(extend("const" = 1))]
     pub version: At<u32>,
-    /// `observe` records what would have been refused, and refuses nothing; `enforce` unless set.
+    /// `observe` lets through what policy and catalog would refuse, and records that; `enforce` unless set.
     #[serde(default, deserialize_with = "filled")]
     pub enforcement: Option<At<Enforcement>>,
     /// Users by group name: mail addresses, user ids, patterns with `*`, or other groups as `@name`.

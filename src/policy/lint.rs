@@ -115,11 +115,13 @@ impl<'l> Linter<'l> {
         let document = &self.policy.document;
         let help = "`vicar suggest` writes a policy from what was recorded";
         if let Some(written) = document.enforcement.as_ref().filter(|written| written.value == Enforcement::Observe) {
-            self.complaints.warning(self.source, written.span, "the policy refuses nothing, it only records").help(help);
+            self.complaints
+                .warning(self.source, written.span, "the policy only observes: what it would refuse is let through, and recorded")
+                .help(help);
         }
         for (name, entry) in document.service_accounts.iter() {
             if let Some(written) = entry.enforcement.as_ref().filter(|written| written.value == Enforcement::Observe) {
-                let message = format!("nothing is refused to {}, only recorded", name.value);
+                let message = format!("what the policy would refuse to {} is let through, and recorded", name.value);
                 self.complaints.warning(self.source, written.span, message).help(help);
             }
         }

@@ -119,11 +119,11 @@ impl Policy {
     #[must_use]
     pub fn observes(&self) -> Option<String> {
         if self.enforcement == Enforcement::Observe {
-            return Some("the policy observes only: it refuses nothing, and records what it would have".to_owned());
+            return Some("the policy observes only: what it would refuse is let through, and recorded".to_owned());
         }
         let observed = |account: &&str| self.accounts.get(*account).is_some_and(|account| account.enforcement == Enforcement::Observe);
         let accounts: Vec<_> = self.accounts().filter(observed).collect();
-        (!accounts.is_empty()).then(|| format!("nothing is refused to {}, only recorded", accounts.join(", ")))
+        (!accounts.is_empty()).then(|| format!("what the policy would refuse to {} is let through, and recorded", accounts.join(", ")))
     }
 
     /// Whether refusals of `account` are carried out.

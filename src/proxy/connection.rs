@@ -145,8 +145,11 @@ impl Worker {
                     peer.certificate = shaken.certificate();
                     stream = shaken;
                 }
-                Some(Err(error)) => return tracing::debug!(%error, peer = %peer.address, "closed: no TLS"),
-                None => return,
+                Some(Err(error)) => {
+                    self.shared.connections.no_handshake();
+                    return tracing::debug!(%error, peer = %peer.address, "closed: no TLS");
+                }
+                None => return self.shared.connections.no_handshake(),
             }
         }
         deadline.arm(timeouts.head.0);

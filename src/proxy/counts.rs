@@ -77,6 +77,8 @@ const REASONS: &[&str] = &[
 #[derive(Debug, Default)]
 pub struct Counts {
     tallies: Mutex<Vec<Arc<Table>>>,
+    /// Of what was no request: rare, and noticed where no thread's own tally is at hand.
+    unread: Mutex<Option<Arc<Table>>>,
 }
 
 /// One serving thread's own counts. It stays on its thread: nobody else may write them.
@@ -170,6 +172,17 @@ impl Counts {
     /// The tally of a thread that begins to serve.
     #[must_use]
     pub fn tally(&self) -> Tally {
+        Tally { table: self.table(), _stays_here: PhantomData }
+    }
+
+    /// Counts an answer to what could not be read as a request.
+    pub fn unread(&self, outcome: Outcome, status: u16) {
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        // The lock makes whoever holds it the one that writes.
+        unread.get_or_insert_with(|| self.table()).count(outcome.key(status));
+    }
+
+    fn table(&self) -> Arc<Table> {
         let table = Arc::new(Table {
             slots: (0..SLOTS).map(|_| Slot::default()).collect(),
             overflow: AtomicU64::new(0),
@@ -177,7 +190,7 @@ impl Counts {
             upstream: Histogram::default(),
         });
         self.tallies.lock().unwrap_or_else(PoisonError::into_inner).push(table.clone());
-        Tally { table, _stays_here: PhantomData }
+        table
     }
 
     /// All threads together.

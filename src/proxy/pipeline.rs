@@ -118,9 +118,10 @@ pub(super) fn leave_body_away(response: &mut Response<Body>) {
     }
 }
 
-/// The answer to what was no request that could be read.
+/// The answer to what was no request that could be read. It is counted, and has no record.
 pub fn refuse(shared: &Shared, problem: Problem) -> Response<Body> {
     let id = RequestId::lone(u64::try_from(Timestamp::now().as_millisecond()).unwrap_or(0));
+    shared.counts.unread(Outcome::default().refused(problem.code.as_str()), problem.code.status().as_u16());
     let mut response = problem.into_response(&id);
     shared.rules.load().rewriting.sign(response.headers_mut(), &id);
     response

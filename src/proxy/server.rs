@@ -91,6 +91,7 @@ pub struct Connections {
     most: u32,
     taken: AtomicU64,
     refused: AtomicU64,
+    unshaken: AtomicU64,
 }
 
 /// Whether the end has begun: set once, read by every answer.
@@ -170,7 +171,7 @@ impl Connections {
     /// At most `most`.
     #[must_use]
     pub const fn new(most: u32) -> Self {
-        Self { open: AtomicU32::new(0), most, taken: AtomicU64::new(0), refused: AtomicU64::new(0) }
+        Self { open: AtomicU32::new(0), most, taken: AtomicU64::new(0), refused: AtomicU64::new(0), unshaken: AtomicU64::new(0) }
     }
 
     /// How many there are.
@@ -190,11 +191,21 @@ impl Connections {
     pub fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
     }
+
+    /// Of how many no TLS handshake came about.
+    #[must_use]
+    pub fn unshaken(&self) -> u64 {
+        self.unshaken.load(Relaxed)
+    }
+
+    pub(super) fn no_handshake(&self) {
+        self.unshaken.fetch_add(1, Relaxed);
+    }
 }
 
 impl Slot {
     fn take(shared: &Arc<Shared>) -> Option<Self> {
-        let Connections { open, most, taken, refused } = &shared.connections;
+        let Connections { open, most, taken, refused, .. } = &shared.connections;
         if open.fetch_add(1, Relaxed) < *most {
             taken.fetch_add(1, Relaxed);
             return Some(Self(shared.clone()));

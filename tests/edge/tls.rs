@@ -43,6 +43,18 @@ fn callers_come_by_tls_1_2_and_1_3_and_the_service_is_told_https() {
 }
 
 #[test]
+fn a_handshake_that_fails_is_counted() {
+    let (upstream, ca) = (Upstream::start(), Authority::new());
+    let sidecar = start(&upstream, &ca, None);
+    // Plain HTTP.
+    assert!(Connection::open(sidecar.address()).send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").try_answer().is_err());
+    eventually("it is counted", || {
+        let metrics = Call::get("/metrics").send(sidecar.admin()).text();
+        metrics.contains("vicar_tls_handshakes_failed_total 1\n").then_some(())
+    });
+}
+
+#[test]
 fn the_key_exchange_withstands_a_quantum_computer_where_both_can() {
     let (upstream, ca) = (Upstream::start(), Authority::new());
     let sidecar = start(&upstream, &ca, None);

@@ -52,7 +52,10 @@ enum KeyCommand {
     )]
     Change(change::ChangeArgs),
     /// Turn a key off, on every sidecar at once, until it is enabled again.
-    #[command(after_help = "Example:\n  vicar key disable VKAAAAAAAAAAAAAAAAAAAA\n  vicar key disable VKAAAAAAAAAAAAAAAAAAAA --yes")]
+    #[command(
+        visible_alias = "revoke",
+        after_help = "Example:\n  vicar key disable VKAAAAAAAAAAAAAAAAAAAA\n  vicar key disable VKAAAAAAAAAAAAAAAAAAAA --yes"
+    )]
     Disable(change::StopArgs),
     /// Turn a key on again.
     #[command(after_help = "Example:\n  vicar key enable VKAAAAAAAAAAAAAAAAAAAA")]
