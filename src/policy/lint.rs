@@ -368,17 +368,30 @@ impl<'l> Linter<'l> {
             let wider = [pattern.kind, ANY].into_iter().filter_map(|kind| wide.get(&kind)).flatten();
             let mut others: Vec<usize> = same.chain(wider).copied().filter(|other| *other != at).collect();
             others.sort_unstable();
-            let covering = others.into_iter().filter_map(|other| shares.get(other).map(|share| (other, share))).find(|(other, wide)| {
-                // Of two that cover each other the later one is too many.
-                covers_share(wide, share) && (*other < at || !covers_share(share, wide))
-            });
+            let others = || others.iter().filter_map(|other| shares.get(*other).map(|share| (*other, share)));
+            // Of two that cover each other the later one is too many.
+            let covering = others().find(|(other, wide)| covers_share(wide, share) && (*other < at || !covers_share(share, wide)));
             if let Some((_, other)) = covering {
                 self.complaints
                     .warning(self.source, word.span, format!("{} allows nothing that {} does not allow", share.name, other.name))
                     .help("leave it out");
+            } else if let Some((_, other)) = others().find(|(_, other)| undoes_requirement(other, share)) {
+                self.complaints
+                    .warning(
+                        self.source,
+                        word.span,
+                        format!("{} wants a user to act for, and {} allows the same to the account itself", share.name, other.name),
+                    )
+                    .help("set `required: true` there as well, or leave it out here");
             }
         }
     }
+}
+
+/// Whether `required` of one share comes to nothing by another.
+fn undoes_requirement(other: &Written<'_>, share: &Written<'_>) -> bool {
+    let required = |rule: &Written<'_>| rule.share.and_then(|share| share.impersonate.as_ref()).is_some_and(|behalf| behalf.required);
+    required(share) && !required(other) && other.until >= share.until && covers_words(other, share)
 }
 
 /// Whether everything one rule concerns the other concerns too.

@@ -127,6 +127,8 @@ fn print(account: &AccountUsage, now: jiff::Timestamp) -> Result<(), Failure> {
             let expires = match key.expires {
                 Some(end) if key.expiring => Cell::inked(Ink::Yellow, apart(end, now)),
                 Some(end) => apart(end, now).into(),
+                // Every key of the directory has a name.
+                None if key.name.is_empty() => Cell::inked(Ink::Dim, "deleted"),
                 None => Cell::inked(Ink::Dim, "never"),
             };
             table.row([key.key.as_str().into(), key.name.as_str().into(), times(key.used), ago(key.last_used), expires]);

@@ -307,6 +307,25 @@ fn whoever_may_act_for_everybody_is_told_of_however_it_is_written() {
 }
 
 #[test]
+fn a_share_that_undoes_what_another_requires_is_told_of() {
+    let required = "      - {resource: process:Order, actions: [create], impersonate: {users: \"@finance\", required: true}}\n";
+    for (other, told) in [
+        ("process:Order, actions: [create, read]", true),
+        ("\"process:*\", actions: \"*\"", true),
+        ("process:Order, actions: [create], impersonate: {users: \"*@sales.acme.example\"}", true),
+        ("process:Order, actions: [create], impersonate: {users: \"*@sales.acme.example\", required: true}", false),
+        ("process:Order, actions: [read]", false),
+        ("process:Order, actions: [create], until: 2020-01-01", false),
+    ] {
+        let text = bot(&format!("{required}      - {{resource: {other}}}\n"));
+        let asked = policy(&text);
+        let mut complaints = Complaints::default();
+        lint(&asked.policy, &asked.catalog, &Source::new("policy.yaml", text.as_str()), None, now(), &mut complaints);
+        assert_eq!(complaints.to_string().contains("allows the same to the account itself"), told, "{other}: {complaints}");
+    }
+}
+
+#[test]
 fn an_id_that_no_path_can_name_is_told() {
     for (id, advice) in [
         ("Purchase%20Order", "not `Purchase%20Order`"),
