@@ -21,7 +21,7 @@ use vicar::{
         AccountChange, Client, Directory, DirectoryCache, DirectoryError, Draw, Expiry, KeyChange, NewAccount, NewAdmin, NewKey, Presented,
         Quota, Refused, RotatedBy, sign_in,
     },
-    identity::{AccountId, Fingerprint, KeyId, PreviousSecrets, Role, Secret, Status},
+    identity::{AccountId, Fingerprint, Key, KeyId, PreviousSecrets, Role, Secret, Status},
     settings::Span,
 };
 
@@ -480,9 +480,12 @@ fn after_a_rotation_both_secrets_work_until_the_overlap_ends() {
         let rotated = directory.rotate_key(made.key.id, RotatedBy::Operator, Duration::from_secs(3600), now).await.unwrap();
         let pair = |secret: &Secret| Presented { id: made.key.id, secret: secret.clone() };
         // No sooner than was asked for, and to the second.
-        let later = rotated.key.previous.until().unwrap();
-        let asked = now.checked_add(SignedDuration::from_secs(3600)).unwrap();
-        assert!(later >= asked && later < asked.checked_add(SignedDuration::from_secs(1)).unwrap() && later.subsec_nanosecond() == 0);
+        let end = |rotated: &Key, overlap: i64| {
+            let (end, asked) = (rotated.previous.until().unwrap(), now.checked_add(SignedDuration::from_secs(overlap)).unwrap());
+            assert!(end >= asked && end < asked.checked_add(SignedDuration::from_secs(1)).unwrap() && end.subsec_nanosecond() == 0);
+            end
+        };
+        let later = end(&rotated.key, 3600);
         for secret in [&made.secret, &rotated.secret] {
             eventually("both secrets are known", async || sign_in(&cache, &pair(secret), HERE, now).await.is_ok()).await;
         }
@@ -491,8 +494,7 @@ fn after_a_rotation_both_secrets_work_until_the_overlap_ends() {
 
         // Whoever has not yet got the new secret is not shut out by one more rotation; nor does an older secret outlive it.
         let second = directory.rotate_key(made.key.id, RotatedBy::Operator, Duration::from_secs(1800), now).await.unwrap();
-        let sooner = second.key.previous.until().unwrap();
-        assert!(sooner < later);
+        let sooner = end(&second.key, 1800);
         for secret in [&made.secret, &rotated.secret, &second.secret] {
             eventually("all three are known", async || sign_in(&cache, &pair(secret), HERE, now).await.is_ok()).await;
         }
