@@ -52,10 +52,10 @@ impl Template {
 
     /// All fields that are known when a request is let through or refused; no closing brace.
     pub(super) fn opening(&self, out: &mut Vec<u8>, opening: &Opening<'_>) {
-        let from = out.len();
         let mut id = [0u8; ulid::ULID_LEN];
         opening.id.array_to_str(&mut id);
         self.head(out, &id, opening.time, Kind::Access);
+        let callers = out.len();
         optional(out, ",\"account\":", opening.account, SHORT);
         optional(out, ",\"key\":", opening.key, SHORT);
         optional(out, ",\"subject\":", opening.subject, SHORT);
@@ -73,6 +73,7 @@ impl Template {
             Some(resource) => self::resource(out, resource),
             None => out.extend_from_slice(b"null"),
         }
+        hide_secrets(out, callers);
         optional(out, ",\"action\":", opening.action, SHORT);
         out.extend_from_slice(b",\"decision\":\"");
         out.extend_from_slice(opening.decision.as_str().as_bytes());
@@ -86,14 +87,17 @@ impl Template {
         address(out, opening.client);
         out.extend_from_slice(b",\"user_agent\":");
         match opening.user_agent {
-            Some(agent) => text(out, agent, SHORT),
+            Some(agent) => {
+                let callers = out.len();
+                text(out, agent, SHORT);
+                hide_secrets(out, callers);
+            }
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"request_id\":\"");
         out.extend_from_slice(&id);
         out.push(b'"');
         optional(out, ",\"trace_id\":", opening.trace_id, SHORT);
-        hide_secrets(out, from);
     }
 
     /// All fields of an event but the chain's; no closing brace.
@@ -254,24 +258,17 @@ impl fmt::Write for Appending<'_> {
     }
 }
 
-/// Whether all of it is printable ASCII without `"` and `\`. Eight bytes at a time: most texts are short.
+/// Whether all of it is printable ASCII without `"` and `\`. In blocks of a known length and without a branch inside, so that
+/// each is looked at in one go; the last one reaches back over what was looked at.
 fn plain(raw: &[u8]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word;
-    let plain_word = |word: &[u8; 8]| {
-        let word = u64::from_ne_bytes(*word);
-        let quote = below(word ^ (ONES * u64::from(b'"')), 1);
-        let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
-        // DEL becomes a byte of 128 by adding one, and whatever is larger is one already.
-        (below(word, 0x20) | word.wrapping_add(ONES) | word | quote | backslash) & HIGH == 0
-    };
-    let (words, rest) = raw.as_chunks::<8>();
-    words.iter().all(plain_word)
-        && match raw.last_chunk::<8>() {
-            Some(last) => plain_word(last),
-            None => rest.iter().all(|b| matches!(b, 0x20..=0x7E) && !matches!(b, b'"' | b'\\')),
-        }
+    fn all_plain<const N: usize>(block: &[u8; N]) -> bool {
+        block.iter().fold(true, |plain, b| plain & matches!(b, 0x20..=0x7E) & (*b != b'"') & (*b != b'\\'))
+    }
+    match (raw.as_chunks::<16>().0, raw.last_chunk::<16>(), raw.first_chunk::<8>(), raw.last_chunk::<8>()) {
+        (blocks, Some(last), ..) => blocks.iter().all(all_plain) && all_plain(last),
+        (_, None, Some(first), Some(last)) => all_plain(first) && all_plain(last),
+        (_, None, ..) => raw.iter().all(|b| all_plain(&[*b])),
+    }
 }
 
 fn address(out: &mut Vec<u8>, client: IpAddr) {
@@ -324,7 +321,7 @@ const SECRET_RUN: usize = 16;
 fn hide_secrets(out: &mut [u8], from: usize) {
     let Some(line) = out.get_mut(from..) else { return };
     let mut at = 0;
-    // Both prefixes end in what is rare in a line.
+    // Both prefixes end in what is rare in what callers write.
     while let Some(found) = line.get(at..).and_then(|rest| memchr::memchr(b'_', rest)) {
         let (before, rest) = line.split_at_mut(at + found);
         at += found + 1;

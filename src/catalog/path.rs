@@ -23,6 +23,8 @@ pub struct PathRules {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct CanonicalPath<'r> {
     text: Cow<'r, str>,
+    /// It holds plain characters only, so that its segments are their values.
+    plain: bool,
 }
 
 /// One segment of a canonical path.
@@ -30,6 +32,7 @@ pub struct CanonicalPath<'r> {
 pub struct Segment<'p> {
     /// As it goes upstream, parameters left out.
     raw: &'p str,
+    plain: bool,
 }
 
 /// Why a path is refused, and so what its sender has to change.
@@ -83,7 +86,7 @@ impl<'r> CanonicalPath<'r> {
     pub fn parse(raw: &'r str, rules: PathRules) -> Result<Self, PathError> {
         let segments = raw.strip_prefix('/').ok_or(PathError::NotAbsolute)?;
         if all_plain(raw) {
-            return Ok(Self { text: Cow::Borrowed(raw) });
+            return Ok(Self { text: Cow::Borrowed(raw), plain: true });
         }
         let mut rewritten: Option<String> = None;
         let mut start = 1;
@@ -120,7 +123,8 @@ impl<'r> CanonicalPath<'r> {
             }
             start = end + 1;
         }
-        Ok(Self { text: rewritten.map_or(Cow::Borrowed(raw), Cow::Owned) })
+        let plain = rewritten.as_deref().is_some_and(all_plain);
+        Ok(Self { text: rewritten.map_or(Cow::Borrowed(raw), Cow::Owned), plain })
     }
 
     /// Reads the path of a request from bytes that may not be text.
@@ -147,7 +151,7 @@ impl<'r> CanonicalPath<'r> {
     #[must_use]
     pub fn segments(&self) -> Segments<'_> {
         let inner = self.text.strip_prefix('/').unwrap_or_default();
-        Segments { rest: inner.strip_suffix('/').unwrap_or(inner) }
+        Segments { rest: inner.strip_suffix('/').unwrap_or(inner), plain: self.plain }
     }
 }
 
@@ -155,6 +159,7 @@ impl<'r> CanonicalPath<'r> {
 #[derive(Debug, Clone)]
 pub struct Segments<'p> {
     rest: &'p str,
+    plain: bool,
 }
 
 impl<'p> Iterator for Segments<'p> {
@@ -167,7 +172,8 @@ impl<'p> Iterator for Segments<'p> {
         }
         let (segment, rest) = before(b'/', self.rest);
         self.rest = rest;
-        Some(Segment::of(segment))
+        let raw = if self.plain { segment } else { before(b';', segment).0 };
+        Some(Segment { raw, plain: self.plain })
     }
 }
 
@@ -180,14 +186,10 @@ fn before(mark: u8, text: &str) -> (&str, &str) {
 }
 
 impl<'p> Segment<'p> {
-    fn of(raw: &'p str) -> Self {
-        Self { raw: before(b';', raw).0 }
-    }
-
     /// The value; borrowed unless something in it is escaped.
     #[must_use]
     pub fn decode(self) -> Cow<'p, str> {
-        if !self.raw.bytes().any(|b| b == b'%') {
+        if self.plain || !self.raw.contains('%') {
             return Cow::Borrowed(self.raw);
         }
         let mut value = Vec::with_capacity(self.raw.len());
@@ -209,15 +211,50 @@ impl<'p> Segment<'p> {
     }
 }
 
+/// What a character may be in a path that holds plain ones only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Plain,
+    /// Plain, and perhaps the whole of a segment that means another.
+    Dot,
+    Slash,
+    Other,
+}
+
+impl Class {
+    const fn of(byte: u8) -> Self {
+        match byte {
+            b'.' => Self::Dot,
+            b'/' => Self::Slash,
+            byte if is_plain(byte) => Self::Plain,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// The class of each character, which is asked for every one of every path.
+static CLASSES: [Class; 256] = {
+    let mut classes = [Class::Other; 256];
+    let mut byte = 0;
+    while byte < classes.len() {
+        #[expect(clippy::indexing_slicing, reason = "below the length, and at compile time")]
+        let class = &mut classes[byte];
+        *class = Class::of(byte as u8);
+        byte += 1;
+    }
+    classes
+};
+
 /// Whether a path holds plain characters only, and no segment that is empty or dots: what nearly all requests have.
 fn all_plain(raw: &str) -> bool {
-    let mut last = 0;
+    let mut last = Class::Plain;
     for byte in raw.bytes() {
+        let class = CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Other);
         // A dot behind a slash may be the whole segment; the long way tells.
-        if !(is_plain(byte) || byte == b'/') || (last == b'/' && matches!(byte, b'/' | b'.')) {
+        if class == Class::Other || (last == Class::Slash && class != Class::Plain) {
             return false;
         }
-        last = byte;
+        last = class;
     }
     true
 }

@@ -30,18 +30,19 @@ impl Subject {
         if text.len() > MAX {
             return Err(SubjectError::Long);
         }
-        if !text.bytes().all(is_usual) {
+        let seen = text.bytes().fold(0, |seen, byte| seen | class(byte));
+        if seen & UNUSUAL != 0 {
             text.chars().try_for_each(allowed)?;
         }
-        let at = text.bytes().position(|b| b == b'@');
-        let behind = at.and_then(|at| text.get(at + 1..));
-        match (at, behind) {
-            (None, _) | (_, None) => Ok(Self { text: text.into(), at: None }),
-            (Some(0), _) => Err(SubjectError::Address),
-            (_, Some(domain)) if domain.is_empty() || domain.bytes().any(|b| b == b'@') => Err(SubjectError::Address),
-            (Some(_), Some(_)) if text.bytes().any(|b| b.is_ascii_uppercase()) => Ok(Self { text: text.to_ascii_lowercase().into(), at }),
-            (Some(_), Some(_)) => Ok(Self { text: text.into(), at }),
+        if seen & AT == 0 {
+            return Ok(Self { text: text.into(), at: None });
         }
+        let (local, domain) = text.split_once('@').unwrap_or_default();
+        if local.is_empty() || domain.is_empty() || domain.contains('@') {
+            return Err(SubjectError::Address);
+        }
+        let at = Some(local.len());
+        Ok(Self { text: if seen & CAPITAL == 0 { text.into() } else { text.to_ascii_lowercase().into() }, at })
     }
 
     /// Whether there are users with this character in their name.
@@ -69,9 +70,19 @@ impl Subject {
     }
 }
 
-/// What mail addresses and ids are made of; other characters are looked at one by one.
-fn is_usual(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'@' | b'.' | b'-' | b'_' | b'+')
+/// What there may be in a name beside small letters and what else mail addresses and ids are made of.
+const CAPITAL: u8 = 1;
+const AT: u8 = 1 << 1;
+/// Looked at one by one.
+const UNUSUAL: u8 = 1 << 2;
+
+fn class(byte: u8) -> u8 {
+    match byte {
+        b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_' | b'+' => 0,
+        b'A'..=b'Z' => CAPITAL,
+        b'@' => AT,
+        _ => UNUSUAL,
+    }
 }
 
 fn allowed(c: char) -> Result<(), SubjectError> {

@@ -31,6 +31,7 @@ use super::{
     pipeline,
     problem::Code,
     proxy_protocol::{self, Announced},
+    rewrite::LastForwarded,
     server::{CallerBy, Manner, Slot, Worker},
     stream::Stream,
     streams::{Found, Open, Streams},
@@ -78,6 +79,8 @@ pub struct Exchange {
     seen: Option<Arc<Seen>>,
     /// What else is on the connection, for HTTP/2.
     streams: Option<Rc<Streams>>,
+    /// What the upstream was last told of how the connection's requests come.
+    pub(super) forwarded: Rc<LastForwarded>,
 }
 
 /// A connection that carries something else than HTTP, until dropped.
@@ -224,6 +227,7 @@ impl Worker {
             slot: slot.clone(),
             seen: Some(wire.seen().clone()),
             streams: None,
+            forwarded: Rc::default(),
         });
         let seen = wire.seen().clone();
         let head = self.shared.head;
@@ -315,6 +319,7 @@ impl Worker {
         let streams = Rc::new(Streams::new(self.deadlines.clone()));
         let review = self.deadlines.deadline();
         review.arm(REVIEW);
+        let forwarded: Rc<LastForwarded> = Rc::default();
         let service = service_fn({
             let streams = streams.clone();
             move |mut request: Request<Incoming>| {
@@ -326,6 +331,7 @@ impl Worker {
                     slot: slot.clone(),
                     seen: None,
                     streams: Some(streams.clone()),
+                    forwarded: forwarded.clone(),
                 };
                 let worker = self.clone();
                 async move {

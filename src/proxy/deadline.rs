@@ -9,6 +9,8 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
@@ -156,12 +158,15 @@ impl Deadline {
 
     /// Waits for `work`, or until the deadline passes.
     pub async fn bound<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = std::pin::pin!(work);
-        std::future::poll_fn(|cx| match work.as_mut().poll(cx) {
+        self.bound_pinned(pin!(work)).await
+    }
+
+    /// The same for work that has its place: neither it nor what it comes to is moved more often than it must be.
+    pub fn bound_pinned<'d, T>(&'d self, mut work: Pin<&'d mut impl Future<Output = T>>) -> impl Future<Output = Option<T>> {
+        poll_fn(move |cx| match work.as_mut().poll(cx) {
             Poll::Ready(value) => Poll::Ready(Some(value)),
             Poll::Pending => self.poll_passed(cx).map(|()| None),
         })
-        .await
     }
 }
 

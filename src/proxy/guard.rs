@@ -3,7 +3,7 @@
 //! [`clean`] is the only maker of [`Clean`], and the steps behind it take nothing else: what they match
 //! is what the upstream gets.
 
-use std::net::Ipv6Addr;
+use std::{borrow::Cow, net::Ipv6Addr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
@@ -29,7 +29,7 @@ pub struct Clean<'r> {
     /// Whether a body follows.
     pub body: BodyAhead,
     /// Headers that stay here.
-    pub stripped: Vec<HeaderName>,
+    pub stripped: Vec<Cow<'r, HeaderName>>,
     _checked: Checked,
 }
 
@@ -58,7 +58,7 @@ pub fn clean<'r>(
     version: Version,
     headers: &HeaderMap,
     ended: bool,
-    names: &Names,
+    names: &'r Names,
     rules: PathRules,
 ) -> Result<Clean<'r>, Problem> {
     if never_passes(method.as_str()) {
@@ -167,14 +167,17 @@ fn digit(byte: u8) -> Option<u32> {
 }
 
 /// Finds the headers that stay here, and refuses those that override the request.
-fn sort_headers(headers: &HeaderMap, names: &Names) -> Result<Vec<HeaderName>, Problem> {
+fn sort_headers<'n>(headers: &HeaderMap, names: &'n Names) -> Result<Vec<Cow<'n, HeaderName>>, Problem> {
     let mut stripped = Vec::with_capacity(8);
     for name in headers.keys() {
-        match names.fate(name) {
-            Fate::Keep if *name == header::AUTHORIZATION && credentials::hold_basic(headers, names) => stripped.push(name.clone()),
-            Fate::Keep => {}
-            Fate::Strip | Fate::Hop => stripped.push(name.clone()),
-            Fate::Refuse => {
+        match names.sort(name) {
+            (Fate::Keep, _) if *name == header::AUTHORIZATION && credentials::hold_basic(headers, names) => {
+                stripped.push(Cow::Owned(name.clone()));
+            }
+            (Fate::Keep, _) => {}
+            (Fate::Strip | Fate::Hop, Some(known)) => stripped.push(Cow::Borrowed(known)),
+            (Fate::Strip | Fate::Hop, None) => stripped.push(Cow::Owned(name.clone())),
+            (Fate::Refuse, _) => {
                 return Err(Problem::ambiguous(format!("The header {name} overrides the method or path of the request.")));
             }
         }
@@ -184,9 +187,9 @@ fn sort_headers(headers: &HeaderMap, names: &Names) -> Result<Vec<HeaderName>, P
             if let Ok(name) = HeaderName::from_bytes(option.trim_ascii())
                 && Names::connection_may_drop(&name)
                 && headers.contains_key(&name)
-                && !stripped.contains(&name)
+                && !stripped.iter().any(|known| **known == name)
             {
-                stripped.push(name);
+                stripped.push(Cow::Owned(name));
             }
         }
     }

@@ -24,6 +24,13 @@ pub enum Fate {
     Hop,
 }
 
+/// A name that means something, and what.
+#[derive(Debug, Clone)]
+struct Known {
+    fate: Fate,
+    name: HeaderName,
+}
+
 /// The names in force. Made once from the settings.
 #[derive(Debug, Clone)]
 pub struct Names {
@@ -35,7 +42,7 @@ pub struct Names {
     pub subject: HeaderName,
     /// Whether HTTP Basic is taken.
     pub basic: bool,
-    fates: HashMap<Box<str>, Fate, foldhash::fast::FixedState>,
+    fates: HashMap<Box<str>, Known, foldhash::fast::FixedState>,
 }
 
 /// Method and path overrides: they make one request look like another to the upstream.
@@ -174,26 +181,32 @@ impl Names {
         let secret = name(&settings.credentials.secret_header, HeaderName::from_static("x-access-key-secret"));
         let subject = name(&settings.impersonation.subject_header, HeaderName::from_static("x-impersonate-user"));
         let mut fates = HashMap::default();
-        for &claim in CLAIMS {
-            fates.insert(fold(claim), Fate::Strip);
+        let mut put = |name: &str, fate: Fate| {
+            let folded = fold(name);
+            if let Ok(name) = HeaderName::try_from(&*folded) {
+                fates.insert(folded, Known { fate, name });
+            }
+        };
+        for claim in CLAIMS {
+            put(claim, Fate::Strip);
         }
         let passes = |pass: Pass| guard_passes(&settings.guard, pass);
         if !passes(Pass::Authorization) {
-            fates.insert(fold(header::AUTHORIZATION.as_str()), Fate::Strip);
+            put(header::AUTHORIZATION.as_str(), Fate::Strip);
         }
         if !passes(Pass::Cookie) {
-            fates.insert(fold(header::COOKIE.as_str()), Fate::Strip);
+            put(header::COOKIE.as_str(), Fate::Strip);
         }
         let assertion = settings.impersonation.assertion.as_ref().map(|assertion| assertion.header.as_str());
         let ours = settings.impersonation.upstream_headers.keys().chain(settings.upstream.headers.keys()).map(String::as_str);
         for own in [id.as_str(), secret.as_str(), subject.as_str()].into_iter().chain(ours).chain(assertion) {
-            fates.insert(fold(own), Fate::Strip);
+            put(own, Fate::Strip);
         }
         for hop in HOP {
-            fates.insert(fold(hop), Fate::Hop);
+            put(hop, Fate::Hop);
         }
-        for &refused in REFUSED {
-            fates.insert(fold(refused), Fate::Refuse);
+        for refused in REFUSED {
+            put(refused, Fate::Refuse);
         }
         Self { id, secret, subject, basic: settings.credentials.basic, fates }
     }
@@ -201,28 +214,29 @@ impl Names {
     /// What becomes of a header of this name.
     #[must_use]
     pub fn fate(&self, name: &HeaderName) -> Fate {
+        self.sort(name).0
+    }
+
+    /// The same, and the name where it is held here, so that nobody has to copy it.
+    #[must_use]
+    pub(super) fn sort(&self, name: &HeaderName) -> (Fate, Option<&HeaderName>) {
+        // Names are in lower case by now, and those held here are plain.
         let text = name.as_str();
-        // Names are in lower case by now. Without a branch inside, so that it is vectorised.
-        let plain = text.bytes().fold(true, |plain, b| plain & (b.is_ascii_lowercase() | b.is_ascii_digit() | (b == b'-')));
-        if plain {
-            return self.look_up(text);
+        if let Some(known) = self.fates.get(text) {
+            return (known.fate, Some(&known.name));
+        }
+        if text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+            return (family(text), None);
         }
         let folded = fold(text);
-        match self.look_up(&folded) {
+        let fate = match self.fates.get(&folded).map_or_else(|| family(&folded), |known| known.fate) {
             // Only the name itself is about the connection; a look-alike is nothing we know, and no upstream should.
             Fate::Hop => Fate::Strip,
             // Nor may one stand beside the header that says where the request goes or where it ends.
             Fate::Keep if ESSENTIAL.iter().any(|essential| *essential == *folded) => Fate::Strip,
             fate => fate,
-        }
-    }
-
-    fn look_up(&self, folded: &str) -> Fate {
-        match self.fates.get(folded) {
-            Some(fate) => *fate,
-            None if matches!(folded.as_bytes().first(), Some(b'x' | b'i' | b's' | b'c')) && is_claim(folded) => Fate::Strip,
-            None => Fate::Keep,
-        }
+        };
+        (fate, None)
     }
 
     /// Whether a `Connection` header may take a header of this name away.
@@ -232,9 +246,10 @@ impl Names {
     }
 }
 
-/// Whether a name is of a family of claims. The callers look at its first letter, which most names do not get past.
-fn is_claim(folded: &str) -> bool {
-    CLAIM_FAMILIES.iter().any(|family| folded.starts_with(family))
+/// What becomes of a name that is not held, by its family. Most names do not get past their first letter.
+fn family(folded: &str) -> Fate {
+    let may_be = matches!(folded.as_bytes().first(), Some(b'x' | b'i' | b's' | b'c'));
+    if may_be && CLAIM_FAMILIES.iter().any(|family| folded.starts_with(family)) { Fate::Strip } else { Fate::Keep }
 }
 
 /// Whether the settings let something through that is held back by default.

@@ -30,10 +30,11 @@ use tokio::{
     },
 };
 
+use super::stream::{JOINED, join};
 use crate::audit::{Closings, Entry};
 
 /// No more than so many bytes are kept for one connection; longer pieces go out at once.
-pub(super) const KEPT: usize = 2 << 10;
+pub(super) const KEPT: usize = JOINED;
 /// With fewer requests under way on the thread nothing is kept.
 const CROWD: usize = 8;
 /// Buffers that are kept for further pieces.
@@ -292,21 +293,32 @@ impl AsyncRead for Tcp {
 
 impl AsyncWrite for Tcp {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        let whole: usize = bufs.iter().map(|buf| buf.len()).sum();
         OUTBOX.with(|outbox| {
-            if buf.len() > KEPT || !outbox.keeps() {
+            if whole > KEPT || !outbox.keeps() {
                 write_records();
                 ready!(this.poll_first(cx))?;
-                return lock(&this.out).half()?.poll_write(cx, buf);
+                let mut out = lock(&this.out);
+                return match join(bufs, &mut [0; JOINED]) {
+                    Some(joined) => out.half()?.poll_write(cx, joined),
+                    None => out.half()?.poll_write_vectored(cx, bufs),
+                };
             }
             let mut out = lock(&this.out);
-            if out.blocked || out.failed.is_some() || out.waiting.len() + buf.len() > KEPT {
+            if out.blocked || out.failed.is_some() || out.waiting.len() + whole > KEPT {
                 ready!(out.poll_send(cx))?;
             }
             if out.waiting.capacity() == 0 {
                 out.waiting = outbox.spare.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(KEPT));
             }
-            out.waiting.extend_from_slice(buf);
+            for buf in bufs {
+                out.waiting.extend_from_slice(buf);
+            }
             if !out.owner.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
                 out.owner = Some(cx.waker().clone());
             }
@@ -314,16 +326,8 @@ impl AsyncWrite for Tcp {
             if !std::mem::replace(&mut out.listed, true) {
                 outbox.add(this.out.clone());
             }
-            Poll::Ready(Ok(buf.len()))
+            Poll::Ready(Ok(whole))
         })
-    }
-
-    /// For what is long; small pieces come joined.
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        write_records();
-        ready!(this.poll_first(cx))?;
-        lock(&this.out).half()?.poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {

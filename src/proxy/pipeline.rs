@@ -270,6 +270,7 @@ impl Way<'_> {
             proto: self.origin.proto,
             forwarded_for: &self.origin.header,
             host: self.origin.host.as_ref().unwrap_or(&clean.host),
+            forwarded: &self.exchange.forwarded,
         };
         rules.rewriting.request(&mut headers, &clean, &caller, grant, &arrival, self.id);
         if let Some(signer) = &rules.assertion {

@@ -3,7 +3,7 @@
 //! Everything the caller said about who it is or how it came is gone by now ([`super::guard::Clean`] lists what
 //! stays here); what is added is Vicar's word alone.
 
-use std::net::IpAddr;
+use std::{cell::RefCell, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -66,7 +66,14 @@ pub struct Arrival<'a> {
     pub forwarded_for: &'a HeaderValue,
     /// The host that was asked for.
     pub host: &'a HeaderValue,
+    /// What was said of the connection's last request.
+    pub forwarded: &'a LastForwarded,
 }
+
+/// The `Forwarded` (RFC 7239, one element: what came before is only a claim) of a connection's last request. The next one
+/// has nearly always come the same way.
+#[derive(Debug, Default)]
+pub struct LastForwarded(RefCell<Option<HeaderValue>>);
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -77,16 +84,13 @@ pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static SIGNED: [HeaderName; 3] = [X_REQUEST_ID, RATE_LIMIT, RATE_LIMIT_POLICY];
 const PRIVATE: HeaderValue = HeaderValue::from_static("private");
 
+/// How many headers of an answer are about the upstream connection only (RFC 9110 §7.6.1).
 const HOPS: usize = 6;
-/// Headers of an answer that are about the upstream connection only (RFC 9110 §7.6.1).
-static ANSWER_HOP: [HeaderName; HOPS] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHENTICATE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
+
+/// Whether a header of an answer is one of those. Compared as texts, which are told apart by their lengths for the most part.
+fn is_hop(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "connection" | "keep-alive" | "proxy-connection" | "proxy-authenticate" | "transfer-encoding" | "upgrade")
+}
 
 impl Rewriting {
     /// The rewriting that `settings` put in force; `authority` is the upstream's own name.
@@ -138,7 +142,7 @@ impl Rewriting {
             .get(header::TE)
             .is_some_and(|te| te.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers")));
         for name in &clean.stripped {
-            headers.remove(name);
+            headers.remove(&**name);
         }
         if trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -153,7 +157,7 @@ impl Rewriting {
         headers.insert(X_FORWARDED_FOR, arrival.forwarded_for.clone());
         headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(arrival.proto));
         headers.insert(X_FORWARDED_HOST, arrival.host.clone());
-        if let Some(forwarded) = forwarded(arrival) {
+        if let Some(forwarded) = arrival.forwarded.value(arrival) {
             headers.insert(header::FORWARDED, forwarded);
         }
         headers.insert(X_REQUEST_ID, id.header());
@@ -184,7 +188,7 @@ impl Rewriting {
         for name in headers.keys() {
             cached |= *name == header::CACHE_CONTROL;
             coded |= *name == header::TRANSFER_ENCODING;
-            if (ANSWER_HOP.contains(name) || (*name == header::SET_COOKIE && !self.pass_set_cookie))
+            if (is_hop(name) || (*name == header::SET_COOKIE && !self.pass_set_cookie))
                 && let Some(slot) = free.next()
             {
                 *slot = Some(name.clone());
@@ -205,7 +209,7 @@ impl Rewriting {
 
     /// Takes out of the upstream's trailers what must not stand there, and what would speak for Vicar.
     pub fn answer_trailers(trailers: &mut HeaderMap) {
-        let stray = |name: &&HeaderName| !may_trail(name) || ANSWER_HOP.contains(name) || SIGNED.contains(name);
+        let stray = |name: &&HeaderName| !may_trail(name) || is_hop(name) || SIGNED.contains(name);
         let strays: Vec<HeaderName> = trailers.keys().filter(stray).cloned().collect();
         for name in strays {
             trailers.remove(name);
@@ -225,19 +229,24 @@ pub(super) fn is_usual(options: &HeaderValue) -> bool {
     options.eq_ignore_ascii_case(b"keep-alive") || options.eq_ignore_ascii_case(b"close")
 }
 
-/// RFC 7239, with one element: what came before is only a claim.
-fn forwarded(arrival: &Arrival<'_>) -> Option<HeaderValue> {
-    let mut value = Vec::with_capacity(96);
-    value.extend_from_slice(b"for=");
-    match arrival.client {
-        IpAddr::V4(_) => value.extend_from_slice(arrival.forwarded_for.as_bytes()),
-        IpAddr::V6(client) => value.extend_from_slice(format!("\"[{client}]\"").as_bytes()),
+// ===== impl LastForwarded =====
+
+impl LastForwarded {
+    fn value(&self, arrival: &Arrival<'_>) -> Option<HeaderValue> {
+        let (begin, behind) = if arrival.client.is_ipv6() { ("for=\"[", "]\";host=\"") } else { ("for=", ";host=\"") };
+        let (client, host) = (arrival.forwarded_for.as_bytes(), arrival.host.as_bytes());
+        let pieces = [begin.as_bytes(), client, behind.as_bytes(), host, b"\";proto=", arrival.proto.as_bytes()];
+        let mut last = self.0.borrow_mut();
+        let is_same = |last: &&HeaderValue| {
+            let rest = pieces.iter().try_fold(last.as_bytes(), |rest, piece| rest.strip_prefix(*piece));
+            rest.is_some_and(<[u8]>::is_empty)
+        };
+        if let Some(same) = last.as_ref().filter(is_same) {
+            return Some(same.clone());
+        }
+        *last = HeaderValue::from_maybe_shared(bytes::Bytes::from(pieces.concat())).ok();
+        last.clone()
     }
-    value.extend_from_slice(b";host=\"");
-    value.extend_from_slice(arrival.host.as_bytes());
-    value.extend_from_slice(b"\";proto=");
-    value.extend_from_slice(arrival.proto.as_bytes());
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(value)).ok()
 }
 
 // ===== impl Template =====

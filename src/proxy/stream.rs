@@ -12,11 +12,12 @@ use tokio::{
 };
 use tokio_rustls::TlsStream;
 
-use super::outbox::{self, Tcp};
+use super::outbox::Tcp;
 use crate::identity::Fingerprint;
 
-/// Up to so many bytes in several pieces are joined before they are written.
-const JOINED: usize = outbox::KEPT;
+/// Up to so many bytes in several pieces are joined before they are written: the system takes one piece more readily than
+/// several, and a small answer is cheaper joined, a large one is not.
+pub(super) const JOINED: usize = 2 << 10;
 
 /// A connection of any kind.
 #[derive(Debug)]
@@ -71,27 +72,16 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let whole: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if let [one] = bufs {
-            return Pin::new(this).poll_write(cx, one);
-        }
-        // The system takes one piece more readily than several: a small answer is cheaper joined, a large one is not.
-        if whole <= JOINED {
-            let mut joined = [0; JOINED];
-            let mut at = 0;
-            for buf in bufs {
-                if let Some(place) = joined.get_mut(at..at + buf.len()) {
-                    place.copy_from_slice(buf);
-                }
-                at += buf.len();
-            }
-            return Pin::new(this).poll_write(cx, joined.get(..whole).unwrap_or_default());
-        }
-        match this {
+        match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => match join(bufs, &mut [0; JOINED]) {
+                Some(joined) => Pin::new(stream).poll_write(cx, joined),
+                None => Pin::new(stream).poll_write_vectored(cx, bufs),
+            },
+            Self::Tls(stream) => match join(bufs, &mut [0; JOINED]) {
+                Some(joined) => Pin::new(stream.as_mut()).poll_write(cx, joined),
+                None => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
+            },
         }
     }
 
@@ -114,4 +104,17 @@ impl AsyncWrite for Stream {
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }
+}
+
+/// All of it in one piece, if there is not too much.
+pub(super) fn join<'j>(bufs: &'j [io::IoSlice<'_>], joined: &'j mut [u8; JOINED]) -> Option<&'j [u8]> {
+    if let [one] = bufs {
+        return Some(one);
+    }
+    let mut end = 0;
+    for buf in bufs {
+        joined.get_mut(end..end + buf.len())?.copy_from_slice(buf);
+        end += buf.len();
+    }
+    joined.get(..end)
 }

@@ -34,11 +34,8 @@ pub(super) fn of(headers: &HeaderMap, ids: &RequestIds) -> Trace {
     let mut came = headers.get_all(TRACEPARENT).iter();
     let came = came.next().filter(|_| came.next().is_none()).and_then(|value| parse(value.as_bytes(), ids));
     came.unwrap_or_else(|| {
-        let mut id = [0; 32];
-        let (high, low) = id.split_at_mut(16);
-        high.copy_from_slice(&hex(ids.bits()));
-        low.copy_from_slice(&hex(ids.bits() | 1));
-        Trace { id, parent: None, span: hex(ids.bits() | 1), sampled: Sampled::Yes }
+        let bits = u128::from(ids.bits()) << 64 | u128::from(ids.bits() | 1);
+        Trace { id: hex(bits.to_be_bytes()), parent: None, span: span(ids), sampled: Sampled::Yes }
     })
 }
 
@@ -59,7 +56,7 @@ fn parse(value: &[u8], ids: &RequestIds) -> Option<Trace> {
     } else {
         Sampled::No
     };
-    Some(Trace { id: *id, parent: Some(*parent), span: hex(ids.bits() | 1), sampled })
+    Some(Trace { id: *id, parent: Some(*parent), span: span(ids), sampled })
 }
 
 fn is_hex<const N: usize>(text: &[u8; N]) -> bool {
@@ -67,10 +64,15 @@ fn is_hex<const N: usize>(text: &[u8; N]) -> bool {
     text.iter().fold(0, |strange, b| strange | u8::from(!matches!(b, b'0'..=b'9' | b'a'..=b'f'))) == 0
 }
 
-fn hex(bits: u64) -> [u8; 16] {
+/// A new span's id, which is never all zero.
+fn span(ids: &RequestIds) -> [u8; 16] {
+    hex((ids.bits() | 1).to_be_bytes())
+}
+
+fn hex<const BYTES: usize, const DIGITS: usize>(bytes: [u8; BYTES]) -> [u8; DIGITS] {
     let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
-    let mut text = [0; 16];
-    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bits.to_be_bytes()) {
+    let mut text = [0; DIGITS];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
         *pair = [digit(byte >> 4), digit(byte & 15)];
     }
     text

@@ -40,8 +40,9 @@ fn names() -> Names {
 fn check(method: &str, target: &str, headers: &HeaderMap) -> Result<(Uri, Vec<HeaderName>), Problem> {
     let uri: Uri = target.parse().map_err(|_| Problem::ambiguous("no target"))?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Problem::ambiguous("no method"))?;
-    let clean = clean(&method, &uri, Version::HTTP_11, headers, true, &names(), PathRules::default())?;
-    Ok((clean.target, clean.stripped))
+    let names = names();
+    let clean = clean(&method, &uri, Version::HTTP_11, headers, true, &names, PathRules::default())?;
+    Ok((clean.target, clean.stripped.into_iter().map(std::borrow::Cow::into_owned).collect()))
 }
 
 fn fold(name: &str) -> String {

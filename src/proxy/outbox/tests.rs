@@ -139,7 +139,9 @@ fn an_owner_is_told_of_a_peer_that_is_gone() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
-    fn what_is_written_arrives_whole_and_in_order(steps in proptest::collection::vec((0usize..6000, any::<bool>(), any::<bool>()), 1..60)) {
+    fn what_is_written_arrives_whole_and_in_order(
+        steps in proptest::collection::vec((0usize..6000, 1usize..6000, any::<bool>(), any::<bool>()), 1..60),
+    ) {
         on_a_serving_thread(async {
             let (mut near, mut far) = pair().await;
             let written: Vec<u8> = (0..steps.iter().map(|step| step.0).sum::<usize>()).map(|n| (n % 251) as u8).collect();
@@ -149,9 +151,14 @@ proptest! {
                 came
             });
             let mut rest = &written[..];
-            for (length, flush, rests) in steps {
+            for (length, pieces, flush, rests) in steps {
                 let (piece, after) = rest.split_at(length);
-                near.write_all(piece).await.unwrap();
+                // As the library writes: several pieces, of which a part may be taken.
+                let mut left = piece;
+                while !left.is_empty() {
+                    let pieces: Vec<_> = left.chunks(pieces).map(io::IoSlice::new).collect();
+                    left = &left[near.write_vectored(&pieces).await.unwrap()..];
+                }
                 rest = after;
                 if flush {
                     near.flush().await.unwrap();
@@ -210,8 +217,8 @@ fn who_has_an_answer_finds_its_record_however_it_was_sent() {
         near.write_all(&[b'x'; KEPT + 1]).await.unwrap();
         assert_eq!(records(), 2, "before a long piece");
         complete(entry(&audit).await);
-        assert_eq!(near.write_vectored(&[io::IoSlice::new(b"x")]).await.unwrap(), 1);
-        assert_eq!(records(), 3, "before several pieces");
+        assert_eq!(near.write_vectored(&[io::IoSlice::new(&[b'x'; KEPT]), io::IoSlice::new(b"x")]).await.unwrap(), KEPT + 1);
+        assert_eq!(records(), 3, "before several long pieces");
         complete(entry(&audit).await);
         drop(other);
         assert_eq!(records(), 4, "before a connection goes");

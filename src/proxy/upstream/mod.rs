@@ -12,6 +12,7 @@ mod service;
 use std::{
     cell::Cell,
     fmt, io,
+    pin::pin,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -199,7 +200,7 @@ impl Upstream {
             let copy = if acted.is_none() && freshness == Freshness::Cold { harmless_copy(&request) } else { None };
             deadline.arm(bounds.at_most(bounds.timeouts.first_byte.0));
             let load = self.service.load(index);
-            let sent = deadline.bound(link.send(request)).await;
+            let sent = deadline.bound_pinned(pin!(link.send(request))).await;
             let lease = Lease { link: Some(link), home: self.clone(), index, _load: load };
             match sent {
                 Some(Ok(response)) => return Ok((response, lease)),
