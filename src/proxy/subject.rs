@@ -24,7 +24,7 @@ pub fn from_header(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Subj
 /// Reads the users that `pointers` (RFC 6901) find in a JSON `body`, and joins them with the header's.
 ///
 /// # Errors
-/// `subject-malformed` when the body is no JSON, repeats a key on the way, holds something else than a string
+/// `subject-malformed` when the body is no JSON (RFC 8259 section 8.1: UTF-8 all through), repeats a key on the way, holds something else than a string
 /// there, or when two places name two users.
 pub fn from_body<'p>(
     header: Option<Subject>,
@@ -32,6 +32,9 @@ pub fn from_body<'p>(
     pointers: impl IntoIterator<Item = &'p str>,
 ) -> Result<Option<Subject>, Problem> {
     let mut subject = header;
+    // All of it, or a service that reads what is no UTF-8 in a way of its own might read another document.
+    let body = std::str::from_utf8(body)
+        .map_err(|_| Problem::because(Code::SubjectMalformed, "The body cannot be read as JSON: it is not UTF-8."))?;
     for pointer in pointers {
         let Some(found) = look_up(body, pointer)? else { continue };
         let found = parse(found.as_bytes())?;
@@ -76,9 +79,9 @@ fn parse(raw: &[u8]) -> Result<Subject, Problem> {
 }
 
 /// The string at `pointer`, `None` where the body has nothing or `null` there.
-fn look_up(body: &[u8], pointer: &str) -> Result<Option<String>, Problem> {
+fn look_up(body: &str, pointer: &str) -> Result<Option<String>, Problem> {
     let tokens: Vec<String> = pointer.split('/').skip(1).map(|token| token.replace("~1", "/").replace("~0", "~")).collect();
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let mut deserializer = serde_json::Deserializer::from_str(body);
     let found = Descend { tokens: &tokens }.deserialize(&mut deserializer).and_then(|found| deserializer.end().map(|()| found)).map_err(
         |error| {
             Problem::because(
@@ -235,6 +238,15 @@ mod tests {
         {
             assert_eq!(found(body, "/u"), Err(Code::SubjectMalformed), "{body}");
         }
+    }
+
+    #[test]
+    fn what_is_not_utf_8_anywhere_is_refused() {
+        for body in [&b"{\"u\": \"a@b\", \"x\": \"\xff\"}"[..], b"{\"u\": \"a@b\", \"\xc0\xaf\": {\"\xff\": 1}}", b"{\"u\": \"a@b\"}\xff"] {
+            let refused = from_body(None, body, ["/u"]).unwrap_err();
+            assert_eq!(refused.code, Code::SubjectMalformed, "{}", body.escape_ascii());
+        }
+        assert_eq!(found("{\"u\": \"a@b\", \"x\": \"\u{fc}\"}", "/u"), Ok(Some("a@b".into())));
     }
 
     #[test]

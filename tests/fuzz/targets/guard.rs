@@ -7,9 +7,7 @@
 
 use std::sync::LazyLock;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
-use http_body_util::Empty;
 use libfuzzer_sys::fuzz_target;
 use vicar::{
     catalog::{CanonicalPath, PathRules},
@@ -43,9 +41,8 @@ fuzz_target!(|bytes: &[u8]| {
             headers.append(name, value);
         }
     }
-    let body = Empty::<Bytes>::new();
     for version in [Version::HTTP_11, Version::HTTP_2] {
-        let Ok(clean) = guard::clean(&method, &uri, version, &headers, &body, &NAMES, PathRules::default()) else { continue };
+        let Ok(clean) = guard::clean(&method, &uri, version, &headers, true, &NAMES, PathRules::default()) else { continue };
         let path = clean.target.path();
         assert_eq!(path, clean.path.as_str());
         assert!(CanonicalPath::parse(path, PathRules::default()).is_ok_and(|again| again.is_as_sent()), "{path}");
@@ -61,7 +58,7 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(!format!("{path}/").contains(odd), "{path} has {odd}");
         }
         assert!(headers.get_all(header::HOST).iter().count() <= 1);
-        for name in headers.keys().filter(|name| !clean.stripped.contains(name)) {
+        for name in headers.keys().filter(|name| !clean.stripped.iter().any(|stripped| **stripped == **name)) {
             assert!(NAMES.fate(name) == Fate::Keep && *name != header::CONNECTION, "{name}");
         }
     }
