@@ -16,7 +16,12 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let found = subject::from_body(None, body, [pointer]);
     let Ok(found) = found else { return };
-    let Ok(value) = serde_json::from_slice::<Value>(body) else { panic!("{found:?} in what is no JSON") };
+    let value = match serde_json::from_slice::<Value>(body) {
+        Ok(value) => value,
+        // JSON has numbers that the other reader has no room for.
+        Err(error) if error.to_string().starts_with("number out of range") => return,
+        Err(error) => panic!("{found:?} in what is no JSON: {error}"),
+    };
     let there = value.pointer(pointer).filter(|value| !value.is_null());
     let expected = there.map(|value| value.as_str().and_then(|text| Subject::parse(text.as_bytes()).ok()));
     assert_eq!(found.clone().map(Some), expected, "{pointer}");
