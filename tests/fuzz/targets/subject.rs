@@ -18,8 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
     let Ok(found) = found else { return };
     let value = match serde_json::from_slice::<Value>(body) {
         Ok(value) => value,
-        // JSON has numbers that the other reader has no room for.
-        Err(error) if error.to_string().starts_with("number out of range") => return,
+        // JSON has numbers and halves of characters (`\ud800` alone) that the other reader has no room for.
+        Err(error) if ["number out of range", "hex escape"].iter().any(|words| error.to_string().contains(words)) => return,
         Err(error) => panic!("{found:?} in what is no JSON: {error}"),
     };
     let there = value.pointer(pointer).filter(|value| !value.is_null());
