@@ -52,10 +52,10 @@ impl Template {
 
     /// All fields that are known when a request is let through or refused; no closing brace.
     pub(super) fn opening(&self, out: &mut Vec<u8>, opening: &Opening<'_>) {
+        let from = out.len();
         let mut id = [0u8; ulid::ULID_LEN];
         opening.id.array_to_str(&mut id);
         self.head(out, &id, opening.time, Kind::Access);
-        let callers = out.len();
         optional(out, ",\"account\":", opening.account, SHORT);
         optional(out, ",\"key\":", opening.key, SHORT);
         optional(out, ",\"subject\":", opening.subject, SHORT);
@@ -73,7 +73,6 @@ impl Template {
             Some(resource) => self::resource(out, resource),
             None => out.extend_from_slice(b"null"),
         }
-        hide_secrets(out, callers);
         optional(out, ",\"action\":", opening.action, SHORT);
         out.extend_from_slice(b",\"decision\":\"");
         out.extend_from_slice(opening.decision.as_str().as_bytes());
@@ -85,12 +84,15 @@ impl Template {
         out.extend_from_slice(if opening.stale { b",\"stale\":true" } else { b",\"stale\":false" });
         out.extend_from_slice(b",\"client\":");
         address(out, opening.client);
+        // Here and not at the end: the names of the fields to come hold what the search stops at. Behind the program's name
+        // there are ids alone.
+        hide_secrets(out, from);
         out.extend_from_slice(b",\"user_agent\":");
         match opening.user_agent {
             Some(agent) => {
-                let callers = out.len();
+                let from = out.len();
                 text(out, agent, SHORT);
-                hide_secrets(out, callers);
+                hide_secrets(out, from);
             }
             None => out.extend_from_slice(b"null"),
         }
@@ -321,7 +323,7 @@ const SECRET_RUN: usize = 16;
 fn hide_secrets(out: &mut [u8], from: usize) {
     let Some(line) = out.get_mut(from..) else { return };
     let mut at = 0;
-    // Both prefixes end in what is rare in what callers write.
+    // Both prefixes end in what is rare in a line.
     while let Some(found) = line.get(at..).and_then(|rest| memchr::memchr(b'_', rest)) {
         let (before, rest) = line.split_at_mut(at + found);
         at += found + 1;

@@ -24,8 +24,8 @@ pub fn from_header(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Subj
 /// Reads the users that `pointers` (RFC 6901) find in a JSON `body`, and joins them with the header's.
 ///
 /// # Errors
-/// `subject-malformed` when the body is no JSON (RFC 8259 section 8.1: UTF-8 all through), repeats a key on the way, holds something else than a string
-/// there, or when two places name two users.
+/// `subject-malformed` when the body is no JSON (RFC 8259 section 8.1: UTF-8 all through), repeats a key on the way, holds
+/// something else than a string there, or when two places name two users.
 pub fn from_body<'p>(
     header: Option<Subject>,
     body: &[u8],

@@ -71,6 +71,8 @@ fn a_secret_in_the_wrong_place_is_blotted_out() {
     let (text, _) = written(&opening(&path, agent.as_bytes(), Some(secret.reveal())), &[]);
     assert!(!text.contains(secret.reveal()) && text.contains("vsk_***"), "{text}");
     assert!(written(&opening("/process/vsk_team", b"", None), &[]).0.contains("vsk_team"));
+    let elsewhere = Opening { method: secret.reveal(), share: Some(secret.reveal()), ..opening("/", b"", None) };
+    assert_eq!(written(&elsewhere, &[]).0.matches("vsk_***").count(), 2);
 }
 
 proptest! {
