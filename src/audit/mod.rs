@@ -36,7 +36,7 @@ pub use stats::{AuditStats, ShippingStats};
 pub use stream::stream_warnings;
 pub use usage::{AccountUsage, KeyUsage, KnownKey, KnownShare, ShareUsage, SubjectUsage, Usage, UsageQuestion, usage};
 pub use verify::{BROKEN_MAX, Broken, ChainSummary, Verification, compare, verify};
-pub use writer::{Audit, Writer, in_use};
+pub use writer::{Audit, Opened, Writer, in_use};
 
 #[cfg(test)]
 mod tests;

@@ -62,6 +62,22 @@ pub enum Writer {
     Operator,
 }
 
+/// An entry that is in the journal, and not yet one that a request may be forwarded on: the disk may have to take it first.
+#[must_use = "an entry that is dropped says that the request was interrupted"]
+#[derive(Debug)]
+pub struct Opened {
+    entry: Entry,
+    waits: Option<Box<Unsynced>>,
+}
+
+/// How far the disk must have come.
+#[derive(Debug)]
+struct Unsynced {
+    inner: Arc<Inner>,
+    syncer: Arc<Syncer>,
+    written: u64,
+}
+
 /// What entries and the background share.
 #[derive(Debug)]
 pub(super) struct Inner {
@@ -154,9 +170,20 @@ impl Audit {
     /// # Errors
     /// When it cannot be written down: the request must not be forwarded then.
     pub async fn open_entry(&self, opening: Opening<'_>) -> Result<Entry, AuditUnavailable> {
+        match self.enter(opening)?.at_once() {
+            Ok(entry) => Ok(entry),
+            Err(opened) => Box::pin(opened.settle()).await,
+        }
+    }
+
+    /// The same without waiting for the disk, where that is to be waited for.
+    ///
+    /// # Errors
+    /// When it cannot be written down: the request must not be forwarded then.
+    pub fn enter(&self, opening: Opening<'_>) -> Result<Opened, AuditUnavailable> {
         let inner = &self.inner;
         if WITHOUT {
-            return Ok(Entry::of_nothing());
+            return Ok(Opened { entry: Entry::of_nothing(), waits: None });
         }
         inner.open()?;
         let mut line = Vec::with_capacity(LINE);
@@ -164,14 +191,8 @@ impl Audit {
         inner.template.opening(&mut line, &opening);
         let (place, written) = inner.journal.open_entry(&line).inspect_err(|_| inner.count_refused())?;
         let entry = Entry::new(inner, line, place, &opening);
-        if let Some(syncer) = &self.syncer
-            && let Err(stuck) = Box::pin(syncer.wait(written)).await
-        {
-            inner.count_refused();
-            entry.refuse(503);
-            return Err(stuck);
-        }
-        Ok(entry)
+        let waits = self.syncer.as_ref().map(|syncer| Box::new(Unsynced { inner: inner.clone(), syncer: syncer.clone(), written }));
+        Ok(Opened { entry, waits })
     }
 
     /// Writes down that a request was refused with `status`.
@@ -286,7 +307,32 @@ impl Drop for Audit {
     }
 }
 
-// ===== impl Inner =====
+// ===== impl Opened, Inner =====
+
+impl Opened {
+    /// The entry, where nothing has to be waited for.
+    ///
+    /// # Errors
+    /// Itself, where it is to be [settled](Self::settle).
+    pub fn at_once(self) -> Result<Entry, Self> {
+        if self.waits.is_none() { Ok(self.entry) } else { Err(self) }
+    }
+
+    /// Waits until the entry is as safe as the settings want it.
+    ///
+    /// # Errors
+    /// When the disk does not take it: the request must not be forwarded then.
+    pub async fn settle(self) -> Result<Entry, AuditUnavailable> {
+        if let Some(unsynced) = self.waits
+            && let Err(stuck) = unsynced.syncer.wait(unsynced.written).await
+        {
+            unsynced.inner.count_refused();
+            self.entry.refuse(503);
+            return Err(stuck);
+        }
+        Ok(self.entry)
+    }
+}
 
 impl Inner {
     fn open(&self) -> Result<(), AuditUnavailable> {

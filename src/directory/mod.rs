@@ -24,7 +24,7 @@ pub use contract::{
 pub use error::DirectoryError;
 pub(crate) use record::{DESCRIPTION_MAX_CHARS, account_as_seen, key_as_seen};
 pub use redis::LEAST_ACL;
-pub use sign_in::{Caller, Client, Presented, Refused, SignInReason, sign_in};
+pub use sign_in::{Caller, Client, Presented, Refused, SignInReason, Unsettled, recognise, sign_in};
 pub use stamp::Stamp;
 
 use std::sync::Arc;

@@ -88,27 +88,83 @@ pub enum SignInReason {
 /// # Errors
 /// [`Refused`]
 pub async fn sign_in(cache: &DirectoryCache, presented: &Presented, client: impl Into<Client>, now: Timestamp) -> Result<Caller, Refused> {
+    match recognise(cache, presented, client, now) {
+        Ok(caller) => Ok(caller),
+        Err(unsettled) => Box::pin(unsettled.settle(cache)).await,
+    }
+}
+
+/// Signs a request in where memory says that it may come in, as it does of nearly all.
+///
+/// # Errors
+/// [`Unsettled`] is to be settled, which may have to wait.
+pub fn recognise(
+    cache: &DirectoryCache,
+    presented: &Presented,
+    client: impl Into<Client>,
+    now: Timestamp,
+) -> Result<Caller, Box<Unsettled>> {
     let client = client.into();
     let hash = presented.secret.hash_for(&presented.id);
-    // Asked for where something is wrong, and then up to three times.
-    let checked = OnceLock::new();
-    let well_formed = || *checked.get_or_init(|| presented.secret.checksum_holds());
-    let mut attempt = look(cache, presented, &hash, &client, now, &well_formed).await;
-    // A pair that could be right may have been made this very moment, by the command line beside us. Boxed because it is
-    // rare, and the future around it is moved for each request.
-    if matches!(attempt, Attempt::Failed(..)) && well_formed() && Box::pin(cache.caught_up()).await {
-        attempt = Box::pin(look(cache, presented, &hash, &client, now, &well_formed)).await;
+    let attempt = match cache.recall(&presented.id) {
+        Some(known) => match attempt(known, &hash, &client, now) {
+            Attempt::Made { entry, stale } => {
+                cache.used(&entry, now);
+                return Ok(Caller { entry, stale, hash, client });
+            }
+            other => Some(other),
+        },
+        None => None,
+    };
+    Err(Box::new(Unsettled { presented: presented.clone(), hash, client, now, attempt }))
+}
+
+/// A sign-in that memory does not let in: somebody may have to be asked.
+#[must_use = "whoever presented the pair has to be told"]
+pub struct Unsettled {
+    presented: Presented,
+    hash: SecretHash,
+    client: Client,
+    now: Timestamp,
+    /// What memory said, where it said anything.
+    attempt: Option<Attempt>,
+}
+
+impl Unsettled {
+    /// Asks whom there is to ask.
+    ///
+    /// # Errors
+    /// [`Refused`]
+    pub async fn settle(self, cache: &DirectoryCache) -> Result<Caller, Refused> {
+        let Self { presented, hash, client, now, attempt } = self;
+        // Asked for where something is wrong, and then up to three times.
+        let checked = OnceLock::new();
+        let well_formed = || *checked.get_or_init(|| presented.secret.checksum_holds());
+        let mut attempt = match attempt {
+            Some(attempt) => attempt,
+            None => look(cache, &presented, &hash, &client, now, &well_formed).await,
+        };
+        // A pair that could be right may have been made this very moment, by the command line beside us.
+        if matches!(attempt, Attempt::Failed(..)) && well_formed() && cache.caught_up().await {
+            attempt = look(cache, &presented, &hash, &client, now, &well_formed).await;
+        }
+        match attempt {
+            Attempt::Made { entry, stale } => {
+                cache.used(&entry, now);
+                Ok(Caller { entry, stale, hash, client })
+            }
+            Attempt::Failed(reason, account) => {
+                let (reason, account) = if well_formed() { (reason, account) } else { (SignInReason::SecretMalformed, None) };
+                Err(Refused::NotKnown { reason, key: presented.id, account })
+            }
+            Attempt::Unanswered => Err(Refused::Unavailable { retry_after: RETRY_AFTER }),
+        }
     }
-    match attempt {
-        Attempt::Made { entry, stale } => {
-            cache.used(&entry, now);
-            Ok(Caller { entry, stale, hash, client })
-        }
-        Attempt::Failed(reason, account) => {
-            let (reason, account) = if well_formed() { (reason, account) } else { (SignInReason::SecretMalformed, None) };
-            Err(Refused::NotKnown { reason, key: presented.id, account })
-        }
-        Attempt::Unanswered => Err(Refused::Unavailable { retry_after: RETRY_AFTER }),
+}
+
+impl std::fmt::Debug for Unsettled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unsettled").field("key", &self.presented.id).finish_non_exhaustive()
     }
 }
 
@@ -131,8 +187,13 @@ async fn look(
         Some(known) => known,
         // Nobody needs to be asked about what cannot be right.
         None if !well_formed() => return Attempt::Failed(SignInReason::SecretMalformed, None),
-        None => Box::pin(cache.ask(presented.id)).await,
+        None => cache.ask(presented.id).await,
     };
+    attempt(known, hash, client, now)
+}
+
+/// What is to be said of a pair, where so much is known of the key.
+fn attempt(known: Known, hash: &SecretHash, client: &Client, now: Timestamp) -> Attempt {
     let (entry, stale) = match known {
         Known::Fresh(entry) => (entry, false),
         Known::Stale(entry) => (entry, true),

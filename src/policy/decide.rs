@@ -14,12 +14,17 @@ use crate::{
     identity::{AccountId, Subject},
 };
 
-/// The proof that a request may go on, and as whom. [`Policy::decide`] alone makes one, and the forwarder takes nothing without.
+/// The proof that a request may go on, and as whom. [`Policy::decide`] alone makes one, and the forwarder takes nothing without
+/// the [`Leave`] of one.
 #[derive(Debug)]
 pub struct Grant<'p> {
     subject: Option<Subject>,
     share: Option<&'p str>,
 }
+
+/// The proof that there was a [`Grant`], for who comes after the policy that it refers to.
+#[derive(Debug)]
+pub struct Leave(());
 
 /// Why a request may not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,6 +187,12 @@ impl Grant<'_> {
     #[must_use]
     pub fn reason(&self) -> Reason {
         Reason::Shared
+    }
+
+    /// The proof that there is this grant.
+    #[must_use]
+    pub fn leave(&self) -> Leave {
+        Leave(())
     }
 }
 

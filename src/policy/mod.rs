@@ -48,7 +48,7 @@ mod who;
 
 pub use beforehand::{BEFOREHAND, Foretold, Judge};
 pub use compile::load;
-pub use decide::{Denial, Grant, Reason, Sources, Verdict};
+pub use decide::{Denial, Grant, Leave, Reason, Sources, Verdict};
 pub use document::{
     AccountEntry, DenyEntry, Enforcement, Expect, FromEntry, ImpersonateEntry, PolicyDocument, ShareEntry, TestEntry, TestsDocument,
 };

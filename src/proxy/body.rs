@@ -1,10 +1,9 @@
 //! What callers get: the body of an answer, and the entry that it closes.
 
 use std::{
-    future::poll_fn,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -151,12 +150,14 @@ impl Begun {
     ///
     /// # Errors
     /// When what has come is no body.
-    pub async fn look(from: &mut Incoming, small: usize) -> Result<Self, hyper::Error> {
+    pub fn look(from: &mut Incoming, small: usize) -> Result<Self, hyper::Error> {
         if from.is_end_stream() {
             return Ok(Self::Whole(None));
         }
-        let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut *from).poll_frame(cx))).await;
-        let Poll::Ready(first) = polled else { return Ok(Self::Coming(None)) };
+        // Whoever takes the rest of it asks again, and is the one to be told.
+        let Poll::Ready(first) = Pin::new(&mut *from).poll_frame(&mut Context::from_waker(Waker::noop())) else {
+            return Ok(Self::Coming(None));
+        };
         let Some(first) = first.transpose()? else { return Ok(Self::Whole(None)) };
         let whole = from.is_end_stream() && first.data_ref().is_some_and(|data| data.len() <= small);
         match if whole { first.into_data() } else { Err(first) } {

@@ -237,10 +237,10 @@ impl Worker {
         let service = service_fn({
             let phase = phase.clone();
             move |request: Request<Incoming>| {
-                let (worker, exchange, phase) = (self.clone(), exchange.clone(), phase.clone());
                 phase.asked(if request.body().is_end_stream() { BodyOf::Nothing } else { BodyOf::Something });
-                async move {
-                    let mut response = pipeline::serve(&worker, &exchange, request).await;
+                let served = pipeline::serve(&self, &exchange, request);
+                let (worker, phase) = (self.clone(), phase.clone());
+                served.map(move |mut response| {
                     if worker.shared.draining.begun() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                     }
@@ -248,7 +248,7 @@ impl Worker {
                         phase.answered();
                     }
                     Ok::<_, Infallible>(response)
-                }
+                })
             }
         });
         let mut builder = http1::Builder::new();
@@ -324,7 +324,7 @@ impl Worker {
             let streams = streams.clone();
             move |mut request: Request<Incoming>| {
                 let open = streams.open();
-                let exchange = Exchange {
+                let exchange = Rc::new(Exchange {
                     peer: peer.clone(),
                     deadline: Rc::new(self.deadlines.deadline()),
                     phase: None,
@@ -332,7 +332,7 @@ impl Worker {
                     seen: None,
                     streams: Some(streams.clone()),
                     forwarded: forwarded.clone(),
-                };
+                });
                 let worker = self.clone();
                 async move {
                     if request.headers().len() > head.fields || list_size(&request) > head.bytes {

@@ -7,16 +7,22 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version, header};
 use hyper::body::{Body as _, Incoming};
 
 use super::{
+    admission::media_type,
     body::{Begun, Body, Held, Idle, Relay},
     deadline::Deadline,
+    limits::Permit,
     outbox,
-    pipeline::{Way, media_type, too_large},
+    pipeline::{Way, too_large},
     problem::{Afterwards, Code, Problem},
     upgrade::{self, Upgrade},
     upload::{Upload, UploadEnd, UploadState, UpstreamBody},
-    upstream::{Bounds, UpstreamError},
+    upstream::{Answer, Bounds, Lease, UpstreamError},
 };
-use crate::{audit::Entry, directory::Caller, policy::Grant};
+use crate::{
+    audit::{Entry, Opened},
+    directory::Caller,
+    policy::Leave,
+};
 
 /// What goes on until somebody ends it: server-sent events (HTML §9.2), pictures that replace each other, and JSON one
 /// after the other (RFC 7464 for the sequence).
@@ -37,7 +43,33 @@ fn is_endless(headers: &HeaderMap) -> bool {
     ENDLESS.iter().any(|endless| media.eq_ignore_ascii_case(endless.as_bytes()))
 }
 
-impl Way<'_> {
+/// A request that may go to the service as soon as its record is as safe as the settings want it.
+pub(super) struct Granted {
+    pub(super) going: Going,
+    pub(super) opened: Opened,
+}
+
+/// What goes to the service, and what is held meanwhile.
+pub(super) struct Going {
+    pub(super) request: Request<UpstreamBody>,
+    pub(super) leave: Leave,
+    pub(super) caller: Caller,
+    pub(super) permit: Permit,
+    pub(super) upload: Option<Rc<UploadState>>,
+    pub(super) upgrade: Option<Upgrade>,
+}
+
+/// What a request holds while the service has it.
+pub(super) struct UnderWay {
+    entry: Entry,
+    permit: Permit,
+    caller: Caller,
+    upload: Option<Rc<UploadState>>,
+    upgrade: Option<Upgrade>,
+    asked: Instant,
+}
+
+impl Way {
     /// The body that goes on: what was `read` of it already, or what is still to come.
     pub(super) fn upload(&self, read: Option<Bytes>, coming: Option<Incoming>, limit: u64) -> (UpstreamBody, Option<Rc<UploadState>>) {
         match (read, coming.filter(|body| !body.is_end_stream())) {
@@ -56,42 +88,45 @@ impl Way<'_> {
         }
     }
 
-    pub(super) async fn forward(
-        &self,
-        mut request: Request<UpstreamBody>,
-        upload: Option<Rc<UploadState>>,
-        upgrade: Option<Upgrade>,
-        caller: &Caller,
-        grant: &Grant<'_>,
-        Held { mut entry, permit, .. }: Held,
-    ) -> Result<Response<Body>, Problem> {
+    /// Sends a request to the service. It is on its way when this returns.
+    pub(super) fn send(&self, going: Going, mut entry: Entry) -> (impl Answer + use<>, UnderWay) {
+        let Going { mut request, leave, caller, permit, upload, upgrade } = going;
         if matches!(request.body(), UpstreamBody::Relayed(_)) && !request.headers().contains_key(header::CONTENT_LENGTH) {
             // The HTTP library would leave the body of a GET away unless told that there is one.
             request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         if let Some(upgrade) = &upgrade {
-            upgrade.ask(self.worker, request.headers_mut());
+            upgrade.ask(&self.worker, request.headers_mut());
         }
-        let timeouts = &self.rules.timeouts;
-        let deadline: &Rc<Deadline> = &self.exchange.deadline;
-        let bounds = Bounds { timeouts, end: self.end() };
-        let upstream = self.worker.upstream(&self.rules.service);
         if let Some(upload) = &upload {
             entry.counted_by(upload.passed.clone());
         }
+        let timeouts = &self.rules.timeouts;
+        let bounds = Bounds { connect: timeouts.connect.0, first_byte: timeouts.first_byte.0, end: self.end() };
+        let upstream = self.worker.upstream(&self.rules.service);
         let asked = Instant::now();
-        let sent = upstream.send(request, grant, &entry, deadline, bounds).await;
+        let answer = upstream.send(request, leave, &entry, &self.exchange.deadline, bounds);
+        (answer, UnderWay { entry, permit, caller, upload, upgrade, asked })
+    }
+
+    /// Makes the caller's answer of the service's.
+    pub(super) fn answered(
+        &self,
+        answered: Result<(Response<Incoming>, Lease), UpstreamError>,
+        under_way: UnderWay,
+    ) -> Result<Response<Body>, Problem> {
+        let UnderWay { mut entry, permit, caller, upload, upgrade, asked } = under_way;
+        let deadline: &Rc<Deadline> = &self.exchange.deadline;
         let took_us = micros(asked);
         entry.upstream_us(took_us);
         self.outcome.set(self.outcome.get().upstream(asked.saturating_duration_since(self.began), took_us));
-        let (response, lease) = match sent {
+        let (mut response, lease) = match answered {
             Ok(answer) => answer,
             Err(error) => {
                 deadline.disarm();
                 return Err(self.no_answer(&error, upload.as_deref(), entry));
             }
         };
-        let mut response = response;
         if response.body().is_end_stream() && !tells_one_length(response.headers()) {
             deadline.disarm();
             return Err(self.no_answer(&UpstreamError::Lengths, upload.as_deref(), entry));
@@ -102,10 +137,10 @@ impl Way<'_> {
                 return Err(self.no_answer(&UpstreamError::Unasked, None, entry));
             };
             entry.status(response.status().as_u16());
-            self.rules.rewriting.answer(response.headers_mut(), self.id);
-            let revoked = self.worker.shared.directory.revoked(caller);
+            self.rules.rewriting.answer(response.headers_mut(), &self.id);
+            let revoked = self.worker.shared.directory.revoked(&caller);
             let held = Held { entry, permit, span: self.span.take() };
-            return Ok(upgrade.switch(self.worker, self.exchange, response, held, revoked));
+            return Ok(upgrade.switch(&self.worker, &self.exchange, response, held, revoked));
         }
         if response.status().is_success() && upgrade.as_ref().is_some_and(Upgrade::is_extended_connect) {
             deadline.disarm();
@@ -114,7 +149,7 @@ impl Way<'_> {
         let (mut head, mut from) = response.into_parts();
         // Over HTTP/2 the caller's window may hold back what is small, too: there it is followed until it has gone.
         let small = if self.exchange.phase.is_some() { outbox::KEPT } else { 0 };
-        let begun = match Begun::look(&mut from, small).await {
+        let begun = match Begun::look(&mut from, small) {
             Ok(begun) => begun,
             // Nothing of the answer has gone out yet, so another can take its place.
             Err(error) => {
@@ -125,7 +160,7 @@ impl Way<'_> {
         // The connection to the caller has a version of its own.
         head.version = Version::default();
         entry.status(head.status.as_u16());
-        self.rules.rewriting.answer(&mut head.headers, self.id);
+        self.rules.rewriting.answer(&mut head.headers, &self.id);
         let body = match begun {
             Begun::Whole(all) => {
                 deadline.disarm();
@@ -144,11 +179,11 @@ impl Way<'_> {
                 if let Some(span) = &mut span {
                     span.status(head.status);
                 }
-                let idle = Idle { deadline: deadline.clone(), each: timeouts.idle.0, end: bounds.end };
+                let idle = Idle { deadline: deadline.clone(), each: self.rules.timeouts.idle.0, end: self.end() };
                 let relay = Relay::new(first, from, Held { entry, permit, span }, lease, upload, idle, self.exchange.phase.clone());
                 // What is under way may finish; what never finishes ends with its key.
                 let endless = is_endless(&head.headers);
-                Body::Relayed(Box::new(if endless { relay.until(self.worker.shared.directory.revoked(caller)) } else { relay }))
+                Body::Relayed(Box::new(if endless { relay.until(self.worker.shared.directory.revoked(&caller)) } else { relay }))
             }
         };
         Ok(Response::from_parts(head, body))

@@ -1,8 +1,10 @@
-//! The request's way through Vicar, one file a step; [`pipeline`] reads like the table of the design.
+//! The request's way through Vicar, one file a step; [`pipeline`] says how far it gets at once, and [`admission`] reads like
+//! the table of the design.
 //!
 //! `lifecycle` starts [`server`]; whoever explains decisions asks [`foretell`]; nobody else calls in here. This room knows
 //! every other room a request meets (`catalog`, `policy`, `directory`, `audit`) and none of them knows it.
 
+mod admission;
 pub mod arrival;
 pub mod assertion;
 pub mod body;
@@ -22,6 +24,7 @@ pub mod pipeline;
 pub mod problem;
 pub mod proxy_protocol;
 pub mod query;
+mod record;
 pub mod request_id;
 pub mod rewrite;
 pub mod rules;

@@ -5,14 +5,15 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use hyper::body::Incoming;
 use serde_json::json;
 
 use super::{
+    admission::Head,
     body::Body,
     limits::Permit,
-    pipeline::{Head, Known, Way},
+    pipeline::Way,
     problem::{Code, Problem},
+    record::Known,
 };
 use crate::{
     audit::Decision,
@@ -44,13 +45,7 @@ pub(super) fn wanted(method: &str, path: &str) -> Option<SelfService> {
 }
 
 /// Answers it. Only a caller who was let in and has a permit gets here.
-pub(super) async fn answer(
-    way: &Way<'_>,
-    head: &Head<'_>,
-    caller: &Caller,
-    _permit: Permit,
-    unread: &mut Option<Incoming>,
-) -> Result<Response<Body>, Problem> {
+pub(super) async fn answer(way: &Way, head: &Head<'_>, caller: &Caller, _permit: Permit) -> Result<Response<Body>, Problem> {
     let known = Known { caller: Some(caller), ..Known::default() };
     let path = head.clean.path.as_str();
     let Some(wanted) = wanted(head.method.as_str(), path) else {
@@ -65,7 +60,7 @@ pub(super) async fn answer(
     }
     if wanted == SelfService::Rotate {
         // Whoever went away in the middle of asking would not get the new secret.
-        way.read_body(unread, BODY).await.map_err(|problem| way.refused(head, &known, problem))?;
+        way.read_body(BODY).await.map_err(|problem| way.refused(head, &known, problem))?;
     }
     let opening = way.opening(head, &known, Decision::Allow, REASON);
     let audit = &way.worker.shared.audit;
@@ -88,7 +83,7 @@ pub(super) async fn answer(
     let mut response = Response::new(if head.method == Method::HEAD { Body::Empty } else { Body::full(Bytes::from(text)) });
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    way.rules.rewriting.sign(response.headers_mut(), way.id);
+    way.rules.rewriting.sign(response.headers_mut(), &way.id);
     Ok(response)
 }
 
@@ -100,7 +95,7 @@ fn superseded() -> Problem {
     )
 }
 
-fn whoami(way: &Way<'_>, caller: &Caller) -> serde_json::Value {
+fn whoami(way: &Way, caller: &Caller) -> serde_json::Value {
     let (account, key) = (caller.account(), caller.key());
     json!({
         "account": account.id,
@@ -112,7 +107,7 @@ fn whoami(way: &Way<'_>, caller: &Caller) -> serde_json::Value {
     })
 }
 
-async fn rotate(way: &Way<'_>, caller: &Caller) -> Result<serde_json::Value, Problem> {
+async fn rotate(way: &Way, caller: &Caller) -> Result<serde_json::Value, Problem> {
     let shared = &way.worker.shared;
     let rotated =
         shared.backend.rotate_key(caller.key_id(), caller.as_rotator(), shared.rotate_overlap, way.time).await.map_err(|error| {

@@ -12,9 +12,10 @@ mod service;
 use std::{
     cell::Cell,
     fmt, io,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     sync::Arc,
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -25,12 +26,14 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use pin_project_lite::pin_project;
+
 pub use health::check;
 pub use service::{Address, Service, ServiceError, Target};
 
 use self::{
     heard::Listening,
-    pool::{Freshness, Link, Pool},
+    pool::{Freshness, Link, Pool, Sent},
     service::Load,
 };
 use super::{
@@ -41,7 +44,7 @@ use super::{
     tls::Alpn,
     upload::{UploadEnd, UploadState, UpstreamBody},
 };
-use crate::{audit::Entry, policy::Grant, settings::Timeouts};
+use crate::{audit::Entry, policy::Leave};
 
 /// How often a service that speaks HTTP/2 is asked whether it is still there, and how long it has to say so.
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -73,11 +76,60 @@ pub struct Lease {
 
 /// How long an exchange may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds<'b> {
-    /// What each phase may take.
-    pub timeouts: &'b Timeouts,
+pub struct Bounds {
+    /// Until there is a connection.
+    pub connect: Duration,
+    /// From then until the answer begins.
+    pub first_byte: Duration,
     /// When all of it has to be over, if it is bounded.
     pub end: Option<Instant>,
+}
+
+/// What comes of a request that was sent.
+pub trait Answer: Future<Output = Answered> {}
+
+impl<F: Future<Output = Answered>> Answer for F {}
+
+/// A request on a connection.
+struct Trial {
+    lease: Lease,
+    freshness: Freshness,
+    /// What may be sent a second time.
+    copy: Option<Box<Request<UpstreamBody>>>,
+    /// As in [`Unanswered`].
+    acted: Option<UpstreamError>,
+    /// How many shared connections it was given to.
+    shared: u32,
+}
+
+pin_project! {
+    /// A request that waits for its answer. By hand, for an `async` function keeps twice what it is given.
+    struct Sending<S> {
+        #[pin]
+        sent: Option<S>,
+        trial: Option<Trial>,
+        // Where the first try came to nothing.
+        trying: Option<Pin<Box<dyn Future<Output = Answered>>>>,
+        deadline: Rc<Deadline>,
+        bounds: Bounds,
+    }
+}
+
+/// The head of an answer, and the connection it came on.
+pub type Answered = Result<(Response<Incoming>, Lease), UpstreamError>;
+
+/// A request that is still to be sent, or is to be sent again.
+struct Unanswered {
+    request: Request<UpstreamBody>,
+    /// Why the first try went wrong, where there was one: the service may have acted on it.
+    acted: Option<UpstreamError>,
+    shared: u32,
+}
+
+/// Why there is no answer to one try.
+enum Failed {
+    Finally(UpstreamError),
+    Again(Box<Unanswered>),
 }
 
 /// Why the service gave no answer.
@@ -151,78 +203,101 @@ impl Upstream {
         }
     }
 
-    /// Sends a request that was granted and is in the journal, and waits for the head of the answer.
+    /// Sends a request that was granted and is in the journal, for the head of the answer. Where a connection is free, it is on
+    /// its way when this returns.
     ///
     /// It is tried again only where the service cannot have acted on it (nothing has gone out: no connection, or one
     /// that was dead), or where acting twice changes nothing: a safe method without a body, on a connection that had rested
     /// and was gone when it was needed, before anything of an answer came. A second DELETE changes nothing either, but gets
     /// another answer than the first, and the record would tell of that one alone.
     ///
-    /// # Errors
-    /// [`UpstreamError`] when there is no connection, no answer in time, or no HTTP in the answer.
-    pub async fn send(
+    /// The answer is an [`UpstreamError`] when there is no connection, no answer in time, or no HTTP in the answer.
+    pub fn send(
         self: &Rc<Self>,
-        mut request: Request<UpstreamBody>,
-        _grant: &Grant<'_>,
+        request: Request<UpstreamBody>,
+        _leave: Leave,
         _entry: &Entry,
+        deadline: &Rc<Deadline>,
+        bounds: Bounds,
+    ) -> impl Answer + use<> {
+        let unanswered = Unanswered { request, acted: None, shared: 0 };
+        let index = self.service.choose(&[], self.next_turn()).filter(|_| self.service.speaks() == Alpn::Http1);
+        let ready = index.and_then(|index| Some((index, self.pools.get(index)?.take_ready(self.deadlines.tick())?)));
+        let deadline = deadline.clone();
+        match ready {
+            Some((index, linked)) => {
+                let (sent, trial) = self.try_on(linked, index, unanswered, &deadline, bounds);
+                Sending { sent: Some(sent), trial: Some(trial), trying: None, deadline, bounds }
+            }
+            // Rare, and its way is long: boxed, so that the usual way is small.
+            None => {
+                let trying: Pin<Box<dyn Future<Output = Answered>>> =
+                    Box::pin(self.clone().keep_trying(unanswered, deadline.clone(), bounds));
+                Sending { sent: None, trial: None, trying: Some(trying), deadline, bounds }
+            }
+        }
+    }
+
+    fn try_on(
+        self: &Rc<Self>,
+        (mut link, freshness): (Link, Freshness),
+        index: usize,
+        unanswered: Unanswered,
         deadline: &Deadline,
-        bounds: Bounds<'_>,
-    ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
+        bounds: Bounds,
+    ) -> (impl Future<Output = Sent> + use<>, Trial) {
+        let Unanswered { mut request, acted, mut shared } = unanswered;
+        if let Link::Shared(_) = link {
+            shared += 1;
+            self.absolute(index, &mut request);
+        }
+        let copy = if acted.is_none() && freshness == Freshness::Cold { harmless_copy(&request) } else { None };
+        deadline.arm(bounds.at_most(bounds.first_byte));
+        let load = self.service.load(index);
+        let sent = link.send(request);
+        let lease = Lease { link: Some(link), home: self.clone(), index, _load: load };
+        (sent, Trial { lease, freshness, copy, acted, shared })
+    }
+
+    /// Tries one connection after the other, and new ones.
+    async fn keep_trying(self: Rc<Self>, mut unanswered: Unanswered, deadline: Rc<Deadline>, bounds: Bounds) -> Answered {
+        let deadline = &*deadline;
         let mut unreachable: Vec<usize> = Vec::new();
         let mut error = UpstreamError::ConnectTimeout;
-        // Why the first try went wrong, where there is a second: the service may have acted on it.
-        let mut acted: Option<UpstreamError> = None;
-        let mut shared = 0;
         loop {
-            self.turn.set(self.turn.get().wrapping_add(1));
-            let Some(index) = self.service.choose(&unreachable, self.turn.get()) else { return Err(acted.unwrap_or(error)) };
+            let Some(index) = self.service.choose(&unreachable, self.next_turn()) else { return Err(unanswered.acted.unwrap_or(error)) };
             let linked = match self.pools.get(index).filter(|_| self.service.speaks() == Alpn::Http1) {
-                Some(pool) => pool.take(self.deadlines.tick(), deadline, bounds.at_most(bounds.timeouts.connect.0)).await,
+                Some(pool) => pool.take(self.deadlines.tick(), deadline, bounds.at_most(bounds.connect)).await,
                 None => None,
             };
-            // A new connection is rare and its way long: boxed, so that the usual way moves a smaller future.
             let linked = match linked {
                 Some(rested) => Ok(rested),
-                None => Box::pin(self.link(index, deadline, bounds)).await,
+                None => self.link(index, deadline, bounds).await,
             };
-            let (mut link, freshness) = match linked {
-                Ok(link) => link,
+            let linked = match linked {
+                Ok(linked) => linked,
                 Err(failed) => {
                     error = graver(error, failed, unreachable.is_empty());
                     unreachable.push(index);
                     continue;
                 }
             };
-            if let Link::Shared(_) = link {
-                shared += 1;
-                self.absolute(index, &mut request);
-            }
-            let copy = if acted.is_none() && freshness == Freshness::Cold { harmless_copy(&request) } else { None };
-            deadline.arm(bounds.at_most(bounds.timeouts.first_byte.0));
-            let load = self.service.load(index);
-            let sent = deadline.bound_pinned(pin!(link.send(request))).await;
-            let lease = Lease { link: Some(link), home: self.clone(), index, _load: load };
-            match sent {
-                Some(Ok(response)) => return Ok((response, lease)),
-                Some(Err(mut failed)) => {
-                    let unsent = failed.take_message();
-                    let failed = failed.into_error();
-                    match (unsent, copy) {
-                        (Some(unsent), _) if freshness != Freshness::New && shared < SHARED_TRIES => request = unsent,
-                        (None, Some(copy)) if lease.is_unanswered(&failed) => {
-                            acted = Some(UpstreamError::Http(failed));
-                            request = copy;
-                        }
-                        _ => return Err(UpstreamError::Http(failed)),
-                    }
-                }
-                None => return Err(UpstreamError::Timeout),
+            let (sent, trial) = self.try_on(linked, index, unanswered, deadline, bounds);
+            match trial.judge(deadline.bound_pinned(pin!(sent)).await) {
+                Ok(answer) => return Ok(answer),
+                Err(Failed::Finally(error)) => return Err(error),
+                Err(Failed::Again(again)) => unanswered = *again,
             }
         }
     }
 
+    fn next_turn(&self) -> usize {
+        self.turn.set(self.turn.get().wrapping_add(1));
+        self.turn.get()
+    }
+
     /// A new connection, or a place on a shared one.
-    async fn link(&self, index: usize, deadline: &Deadline, bounds: Bounds<'_>) -> Result<(Link, Freshness), UpstreamError> {
+    async fn link(&self, index: usize, deadline: &Deadline, bounds: Bounds) -> Result<(Link, Freshness), UpstreamError> {
         let Some(pool) = self.pools.get(index) else { return Err(UpstreamError::ConnectTimeout) };
         let now = self.deadlines.tick();
         match self.service.speaks() {
@@ -248,7 +323,7 @@ impl Upstream {
                     return Ok((link, Freshness::Cold));
                 }
                 // Whoever comes while one connection is being made waits for it no longer than for one of its own.
-                deadline.arm(bounds.at_most(bounds.timeouts.connect.0));
+                deadline.arm(bounds.at_most(bounds.connect));
                 let Some(_one) = deadline.bound(pool.connecting.lock()).await else { return Err(UpstreamError::ConnectTimeout) };
                 if let Some(link) = pool.join(now) {
                     return Ok((link, Freshness::Cold));
@@ -272,9 +347,9 @@ impl Upstream {
         }
     }
 
-    async fn connect(&self, index: usize, deadline: &Deadline, bounds: Bounds<'_>) -> Result<Stream, UpstreamError> {
+    async fn connect(&self, index: usize, deadline: &Deadline, bounds: Bounds) -> Result<Stream, UpstreamError> {
         self.service.may_connect(index).map_err(|wait| UpstreamError::Shut { wait })?;
-        deadline.arm(bounds.at_most(bounds.timeouts.connect.0));
+        deadline.arm(bounds.at_most(bounds.connect));
         match deadline.bound(self.service.connect(index)).await {
             Some(Ok(stream)) => {
                 self.service.connected(index);
@@ -318,7 +393,7 @@ fn graver(before: UpstreamError, now: UpstreamError, first: bool) -> UpstreamErr
 }
 
 /// A copy of a request that may be made twice.
-fn harmless_copy(request: &Request<UpstreamBody>) -> Option<Request<UpstreamBody>> {
+fn harmless_copy(request: &Request<UpstreamBody>) -> Option<Box<Request<UpstreamBody>>> {
     if !request.method().is_safe() || !matches!(request.body(), UpstreamBody::Empty) {
         return None;
     }
@@ -326,10 +401,10 @@ fn harmless_copy(request: &Request<UpstreamBody>) -> Option<Request<UpstreamBody
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.headers_mut() = request.headers().clone();
-    Some(copy)
+    Some(Box::new(copy))
 }
 
-impl Bounds<'_> {
+impl Bounds {
     fn at_most(&self, span: Duration) -> Duration {
         self.end.map_or(span, |end| span.min(end.saturating_duration_since(Instant::now())))
     }
@@ -342,7 +417,65 @@ impl fmt::Debug for Upstream {
     }
 }
 
-// ===== impl Lease =====
+// ===== impl Sending, Trial, Lease =====
+
+impl<S: Future<Output = Sent>> Future for Sending<S> {
+    type Output = Answered;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answered> {
+        let this = self.project();
+        if let Some(sent) = this.sent.as_pin_mut()
+            && this.trial.is_some()
+        {
+            let came = match sent.poll(cx) {
+                Poll::Ready(came) => Some(came),
+                Poll::Pending => {
+                    ready!(this.deadline.poll_passed(cx));
+                    None
+                }
+            };
+            if let Some(trial) = this.trial.take() {
+                let home = trial.lease.home.clone();
+                match trial.judge(came) {
+                    Ok(answer) => return Poll::Ready(Ok(answer)),
+                    Err(Failed::Finally(error)) => return Poll::Ready(Err(error)),
+                    Err(Failed::Again(unanswered)) => {
+                        *this.trying = Some(Box::pin(home.keep_trying(*unanswered, this.deadline.clone(), *this.bounds)));
+                    }
+                }
+            }
+        }
+        match this.trying {
+            Some(trying) => trying.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Trial {
+    /// What is to be made of what came, if anything came in time.
+    fn judge(self, came: Option<Sent>) -> Result<(Response<Incoming>, Lease), Failed> {
+        let Self { lease, freshness, copy, acted, shared } = self;
+        match came {
+            Some(Ok(response)) => Ok((response, lease)),
+            Some(Err(mut failed)) => {
+                let unsent = failed.take_message();
+                let failed = failed.into_error();
+                match (unsent, copy) {
+                    (Some(request), _) if freshness != Freshness::New && shared < SHARED_TRIES => {
+                        Err(Failed::Again(Box::new(Unanswered { request, acted, shared })))
+                    }
+                    (None, Some(copy)) if lease.is_unanswered(&failed) => {
+                        let acted = Some(UpstreamError::Http(failed));
+                        Err(Failed::Again(Box::new(Unanswered { request: *copy, acted, shared })))
+                    }
+                    _ => Err(Failed::Finally(UpstreamError::Http(failed))),
+                }
+            }
+            None => Err(Failed::Finally(UpstreamError::Timeout)),
+        }
+    }
+}
 
 impl Lease {
     fn is_unanswered(&self, error: &hyper::Error) -> bool {

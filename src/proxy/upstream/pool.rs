@@ -51,6 +51,9 @@ pub(super) enum Link {
     Shared(Joined),
 }
 
+/// What comes of a request on one connection.
+pub(super) type Sent = Result<Response<Incoming>, TrySendError<Request<UpstreamBody>>>;
+
 /// How long ago a connection was last used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Freshness {
@@ -85,22 +88,37 @@ struct Multiplexed {
 // ===== impl Pool =====
 
 impl Pool {
+    /// A connection that can take a request now, if the newest that is still good can.
+    pub(super) fn take_ready(&self, now: u64) -> Option<(Link, Freshness)> {
+        let mut idle = self.idle.borrow_mut();
+        loop {
+            let sender = &idle.last()?.sender;
+            if sender.is_ready() {
+                return idle.pop().map(|resting| resting.link(now));
+            }
+            if !sender.is_closed() {
+                // Its last request is still going out.
+                return None;
+            }
+            idle.pop();
+        }
+    }
+
     /// A connection that is still good, if there is one.
     pub(super) async fn take(&self, now: u64, deadline: &Deadline, patience: Duration) -> Option<(Link, Freshness)> {
         loop {
-            let Resting { mut sender, born, since, heard } = self.idle.borrow_mut().pop()?;
-            let freshness = if now.saturating_sub(since) < COLD_TICKS { Freshness::Warm } else { Freshness::Cold };
-            if !sender.is_ready() {
-                if sender.is_closed() {
+            let mut resting = self.idle.borrow_mut().pop()?;
+            if !resting.sender.is_ready() {
+                if resting.sender.is_closed() {
                     continue;
                 }
                 // Its last request is still going out.
                 deadline.arm(patience);
-                if !matches!(deadline.bound(sender.ready()).await, Some(Ok(()))) {
+                if !matches!(deadline.bound(resting.sender.ready()).await, Some(Ok(()))) {
                     continue;
                 }
             }
-            return Some((Link::Alone { sender, born, heard }, freshness));
+            return Some(resting.link(now));
         }
     }
 
@@ -152,15 +170,20 @@ fn young(born: u64, now: u64) -> bool {
     now.saturating_sub(born) < Deadlines::ticks_in(OLDEST)
 }
 
-// ===== impl Link, Joined =====
+// ===== impl Resting, Link, Joined =====
+
+impl Resting {
+    fn link(self, now: u64) -> (Link, Freshness) {
+        let Self { sender, born, since, heard } = self;
+        let freshness = if now.saturating_sub(since) < COLD_TICKS { Freshness::Warm } else { Freshness::Cold };
+        (Link::Alone { sender, born, heard }, freshness)
+    }
+}
 
 impl Link {
     /// Sends a request; one that did not get onto the wire comes back in the error. It is on its way when this returns,
     /// not when the future is first polled: so the future need not hold it.
-    pub(super) fn send(
-        &mut self,
-        request: Request<UpstreamBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<UpstreamBody>>>> + use<> {
+    pub(super) fn send(&mut self, request: Request<UpstreamBody>) -> impl Future<Output = Sent> + use<> {
         match self {
             Self::Alone { sender, heard, .. } => {
                 heard.forget();
