@@ -221,11 +221,12 @@ impl Upstream {
         bounds: Bounds,
     ) -> impl Answer + use<> {
         let unanswered = Unanswered { request, acted: None, shared: 0 };
-        let index = self.service.choose(&[], self.next_turn()).filter(|_| self.service.speaks() == Alpn::Http1);
+        let index = self.service.choose(&[], self.turn.get()).filter(|_| self.service.speaks() == Alpn::Http1);
         let ready = index.and_then(|index| Some((index, self.pools.get(index)?.take_ready(self.deadlines.tick())?)));
         let deadline = deadline.clone();
         match ready {
             Some((index, linked)) => {
+                self.next_turn();
                 let (sent, trial) = self.try_on(linked, index, unanswered, &deadline, bounds);
                 Sending { sent: Some(sent), trial: Some(trial), trying: None, deadline, bounds }
             }
@@ -291,9 +292,9 @@ impl Upstream {
         }
     }
 
+    /// Whose turn it is, of several addresses that are as good; then it is the next one's.
     fn next_turn(&self) -> usize {
-        self.turn.set(self.turn.get().wrapping_add(1));
-        self.turn.get()
+        self.turn.replace(self.turn.get().wrapping_add(1))
     }
 
     /// A new connection, or a place on a shared one.
