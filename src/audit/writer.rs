@@ -31,8 +31,8 @@ use crate::settings::{self, Durability};
 /// For measuring what auditing costs: a build that leaves out the records of requests
 /// (`RUSTFLAGS="--cfg bench_without_audit"`). No setting does that.
 const WITHOUT: bool = cfg!(bench_without_audit);
-/// Room for a usual record, so that its buffer does not grow.
-const LINE: usize = 1280;
+/// Room for a usual record, so that its buffer does not grow; beyond this, the allocator takes a longer way.
+const LINE: usize = 1 << 10;
 /// How long the command line waits for another command to be done with the operators' journal.
 const OPERATOR_PATIENCE: Duration = Duration::from_secs(10);
 /// How long the start waits for the stream to say how far it is.
