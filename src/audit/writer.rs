@@ -170,10 +170,7 @@ impl Audit {
     /// # Errors
     /// When it cannot be written down: the request must not be forwarded then.
     pub async fn open_entry(&self, opening: Opening<'_>) -> Result<Entry, AuditUnavailable> {
-        match self.enter(opening)?.at_once() {
-            Ok(entry) => Ok(entry),
-            Err(opened) => Box::pin(opened.settle()).await,
-        }
+        self.enter(opening)?.settle().await
     }
 
     /// The same without waiting for the disk, where that is to be waited for.

@@ -32,7 +32,7 @@ pub struct Client {
     pub certificate: Option<Fingerprint>,
 }
 
-/// Somebody who has signed in. Only [`sign_in`] makes one.
+/// Somebody who has signed in. Only [`recognise`] and [`Unsettled::settle`] make one.
 #[derive(Debug, Clone)]
 pub struct Caller {
     entry: Arc<Entry>,
@@ -90,7 +90,7 @@ pub enum SignInReason {
 pub async fn sign_in(cache: &DirectoryCache, presented: &Presented, client: impl Into<Client>, now: Timestamp) -> Result<Caller, Refused> {
     match recognise(cache, presented, client, now) {
         Ok(caller) => Ok(caller),
-        Err(unsettled) => Box::pin(unsettled.settle(cache)).await,
+        Err(unsettled) => unsettled.settle(cache).await,
     }
 }
 

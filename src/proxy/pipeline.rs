@@ -244,9 +244,10 @@ impl Way {
                 Wait::SignIn(unsettled) => waited.signed_in = Some(unsettled.settle(&self.worker.shared.directory).await),
                 Wait::Own(caller, permit) => return self.answer_itself(&asked, waited.trace, caller, permit).await,
                 Wait::Body(caller, limit) => {
-                    waited.read = Some(self.read_body(limit).await);
+                    let read = self.read_body(limit).await;
                     // A body may take a minute to arrive, and what held at its head need not hold any more.
-                    let still = self.worker.shared.directory.still_allows(&caller).await;
+                    let still = if read.is_ok() { self.worker.shared.directory.still_allows(&caller).await } else { Ok(()) };
+                    waited.read = Some(read);
                     waited.signed_in = Some(still.map(|()| caller));
                 }
             }
